@@ -1,0 +1,1 @@
+// Generated from x by `make generate`. Do not edit.

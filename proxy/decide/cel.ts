@@ -1,0 +1,87 @@
+// Compiles a rule's CEL once. `matches` runs on RE2 (linear time): the engine's own is JavaScript's backtracking one and
+// can't be replaced, so calls of it are renamed before the expression is compiled.
+import { Environment, type ASTNode } from '@marcbachmann/cel-js'
+import { serialize } from '@marcbachmann/cel-js/serialize'
+import { RE2JS } from 're2js'
+import type { RuleConfig } from '../config.ts'
+import type { Facts } from './policy.ts'
+
+export interface CompiledRule {
+  config: RuleConfig
+  /** Whether the rule matches; an error where its expression failed. */
+  matches(facts: Facts): boolean | { error: string }
+}
+
+const LIMITS = { maxAstNodes: 2000, maxDepth: 64, maxListElements: 1000, maxMapEntries: 1000, maxCallArguments: 32 }
+const PATTERNS_KEPT = 1000
+
+const patterns = new Map<string, RE2JS>()
+
+function pattern(source: string): RE2JS {
+  let compiled = patterns.get(source)
+  if (!compiled) {
+    // A pattern can be computed from the command: what is kept is bounded.
+    if (patterns.size >= PATTERNS_KEPT) patterns.clear()
+    compiled = RE2JS.compile(source)
+    patterns.set(source, compiled)
+  }
+  return compiled
+}
+
+const environment = new Environment({ limits: LIMITS })
+  .registerVariable({ name: 'command', schema: { text: 'string', operations: 'list<string>' } })
+  .registerVariable({ name: 'agent', schema: { name: 'string', proof: 'string' } })
+  .registerVariable('task', 'string')
+  .registerVariable({ name: 'target', schema: { kind: 'string', host: 'string', port: 'int', database: 'string' } })
+  .registerVariable({ name: 'session', schema: { id: 'string', commands: 'int', denied: 'int', errors: 'int', rows: 'int' } })
+  .registerVariable('now', 'google.protobuf.Timestamp')
+  .registerFunction('string.matchesRe2(string): bool', (text: string, source: string) => pattern(source).matcher(text).find())
+
+/** @throws where the expression does not compile or does not give a bool, naming the rule. */
+export function compileRule(config: RuleConfig): CompiledRule {
+  const fail = (why: string): never => {
+    throw new Error(`rule ${config.name}: ${why.split('\n')[0]} in: ${config.when}`)
+  }
+  let source = config.when
+  try {
+    source = serialize(withRe2(environment.parse(config.when).ast))
+  } catch (error) {
+    fail(messageOf(error))
+  }
+  const checked = environment.check(source)
+  if (!checked.valid) fail(checked.error?.message ?? 'it does not type-check')
+  if (checked.type !== 'bool') fail(`it gives a ${checked.type}, and must give a bool`)
+  const evaluate = environment.parse(source)
+  return {
+    config,
+    matches(facts) {
+      try {
+        const value: unknown = evaluate({
+          ...facts,
+          target: { ...facts.target, port: BigInt(facts.target.port) },
+          session: { ...facts.session, commands: BigInt(facts.session.commands), denied: BigInt(facts.session.denied), errors: BigInt(facts.session.errors), rows: BigInt(facts.session.rows) },
+        })
+        return typeof value === 'boolean' ? value : { error: `it gave ${typeof value}, not bool` }
+      } catch (error) {
+        return { error: messageOf(error).split('\n')[0]! }
+      }
+    },
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** Renames every call of `matches`, wherever it stands in the tree. Changes the tree. */
+function withRe2(node: ASTNode): ASTNode {
+  rename(node)
+  return node
+}
+
+function rename(value: unknown): void {
+  if (Array.isArray(value)) for (const item of value) rename(item)
+  else if (typeof value === 'object' && value !== null && 'op' in value && 'args' in value) {
+    const { op, args } = value
+    if ((op === 'rcall' || op === 'call') && Array.isArray(args) && args[0] === 'matches') args[0] = 'matchesRe2'
+    rename(args)
+  }
+}

@@ -1,0 +1,36 @@
+// The seam between the proxy and a protocol. A protocol decodes commands and results; who the agent is, what is decided
+// and how it is recorded is the same for all.
+import type { Socket } from 'node:net'
+import type { SecureContext } from 'node:tls'
+import type { AccessConfig } from './config.ts'
+import type { Policy } from './decide/policy.ts'
+import type { Agents } from './identify/agents.ts'
+import type { Door } from './record/door.ts'
+import type { Recorder } from './record/recorder.ts'
+import type { Sessions } from './sessions.ts'
+
+/** TLS as the proxy offers it to agents. */
+export interface ServerTls {
+  context(): SecureContext
+  /** Whether a CA for client certificates is configured. */
+  clientCertificates: boolean
+}
+
+/** All that serving one access needs. */
+export interface Access {
+  readonly config: AccessConfig
+  readonly policy: Policy
+  readonly agents: Agents
+  readonly sessions: Sessions
+  /** Records what did not become a session. */
+  readonly door: Door
+  readonly recorder: Recorder
+  readonly tls: ServerTls | undefined
+}
+
+export interface Protocol {
+  readonly kind: AccessConfig['target']['kind']
+  readonly defaultPort: number
+  /** Serves one connection to its end. Never rejects: what goes wrong is told to the client and recorded. */
+  serve(socket: Socket, access: Access): Promise<void>
+}

@@ -1,0 +1,162 @@
+// Reads a statement with PostgreSQL's own parser: what it does, as far as its text tells.
+import { loadModule, parseSync } from 'libpg-query'
+import { catalogFunctions } from './catalog-functions.generated.ts'
+import { HARMLESS_TO_NAMES, operationOf } from './operations.ts'
+
+export interface Analysis {
+  /** Every statement kind in the text, those inside CTEs, EXPLAIN, COPY and PREPARE included; sorted, each once. */
+  operations: string[]
+  /** How many statements a simple Query of this text has; undefined where the text can't be read. */
+  statements: number | undefined
+  /** Why the text can't be read. */
+  unreadable?: string
+  /** Whether running it can change what names of statements and portals mean. */
+  renames: boolean
+  /** Whether it can make the server ask for data. */
+  copiesIn: boolean
+  /** The roles whose password or validity it changes; `CURRENT_USER` and its like as the key word. */
+  passwordOf: string[]
+}
+
+/** Above this the parser would need hundreds of megabytes that WebAssembly never gives back. */
+const MAX_PARSED_CHARACTERS = 1024 * 1024
+const CACHED_CHARACTERS = 4 * 1024 * 1024
+const LONGEST_CACHED = 8 * 1024
+
+/** Must have resolved before `analyse` is called. */
+export const parserReady: Promise<void> = loadModule()
+
+const cache = new Map<string, Analysis>()
+let cachedCharacters = 0
+
+export function analyse(text: string): Analysis {
+  const known = cache.get(text)
+  if (known) return known
+  const analysis = parse(text)
+  if (text.length <= LONGEST_CACHED) {
+    if (cachedCharacters > CACHED_CHARACTERS) {
+      cache.clear()
+      cachedCharacters = 0
+    }
+    cache.set(text, analysis)
+    cachedCharacters += text.length + 200
+  }
+  return analysis
+}
+
+/** For what is not SQL, or not to be read: it may do anything. */
+export function unreadable(why: string): Analysis {
+  return { operations: [], statements: undefined, unreadable: why, renames: true, copiesIn: true, passwordOf: [] }
+}
+
+function parse(text: string): Analysis {
+  if (text.length > MAX_PARSED_CHARACTERS) return withRoleWords(text, unreadable(`it is longer than ${MAX_PARSED_CHARACTERS} characters`))
+  if (isBlank(text)) return { operations: [], statements: 0, renames: false, copiesIn: false, passwordOf: [] }
+  let tree: { stmts?: unknown[] }
+  try {
+    tree = parseSync(text) as { stmts?: unknown[] }
+  } catch (error) {
+    return withRoleWords(text, unreadable(error instanceof Error ? error.message : String(error)))
+  }
+  const found: Found = { operations: new Set(), renames: false, copiesIn: false, passwordOf: [] }
+  visit(tree.stmts, found)
+  const operations = [...found.operations].sort()
+  return {
+    operations,
+    statements: tree.stmts?.length ?? 0,
+    renames: found.renames || operations.some((operation) => !HARMLESS_TO_NAMES.has(operation)),
+    copiesIn: found.copiesIn,
+    passwordOf: found.passwordOf,
+  }
+}
+
+/** Only spaces, semicolons and comments of one line: the parser has no answer for an empty text. */
+const isBlank = (text: string): boolean => /^(?:[\s;]|--[^\n]*(?:\n|$))*$/.test(text)
+
+/** A text that PostgreSQL might read where we can't, and that speaks of roles, counts as changing every password. */
+function withRoleWords(text: string, analysis: Analysis): Analysis {
+  const speaksOfRoles = /\b(?:alter|create)\b/i.test(text) && /\b(?:role|user|group)\b/i.test(text)
+  return speaksOfRoles ? { ...analysis, passwordOf: ['*'] } : analysis
+}
+
+interface Found {
+  operations: Set<string>
+  renames: boolean
+  copiesIn: boolean
+  passwordOf: string[]
+}
+
+function visit(value: unknown, found: Found): void {
+  if (Array.isArray(value)) {
+    for (const item of value) visit(item, found)
+    return
+  }
+  if (typeof value !== 'object' || value === null) return
+  for (const [name, body] of Object.entries(value)) {
+    if (typeof body !== 'object' || body === null) continue
+    if (!Array.isArray(body)) note(name, body as Record<string, unknown>, found)
+    visit(body, found)
+  }
+}
+
+function note(name: string, body: Record<string, unknown>, found: Found): void {
+  const operation = operationOf(name, body)
+  if (operation !== undefined) found.operations.add(operation)
+  switch (name) {
+    case 'FuncCall':
+      if (!isCatalogFunction(strings(body.funcname))) found.renames = true
+      break
+    case 'CopyStmt':
+      if (body.is_from === true && body.filename === undefined) found.copiesIn = true
+      break
+    case 'intoClause':
+      // SELECT … INTO is a CREATE that the parser calls a SELECT.
+      found.operations.add('CREATE')
+      break
+    case 'RenameStmt':
+      // Renaming a role clears an md5 password, and ends its log-ins either way.
+      if (body.renameType === 'OBJECT_ROLE') found.passwordOf.push(String(body.subname))
+      break
+    case 'AlterRoleStmt':
+    case 'CreateRoleStmt':
+      notePassword(body, found)
+      break
+    case 'DoStmt':
+      noteRoleWordsIn(body, found)
+      break
+    default:
+      break
+  }
+}
+
+const CREDENTIAL_OPTIONS = new Set(['password', 'validUntil'])
+
+function notePassword(body: Record<string, unknown>, found: Found): void {
+  const options = Array.isArray(body.options) ? body.options : []
+  const touches = options.some((option: unknown) => CREDENTIAL_OPTIONS.has(String(path(option, 'DefElem', 'defname'))))
+  if (!touches) return
+  const role = path(body, 'role', 'rolename')
+  found.passwordOf.push(typeof role === 'string' ? role : typeof body.role === 'string' ? body.role : 'CURRENT_USER')
+}
+
+/** A DO block is text to the parser. One that speaks of a role and its password counts as changing it. */
+function noteRoleWordsIn(body: Record<string, unknown>, found: Found): void {
+  const code = JSON.stringify(body)
+  if (/\balter\b/i.test(code) && /\b(?:role|user|group)\b/i.test(code) && /\b(?:password|valid)\b/i.test(code)) found.passwordOf.push('*')
+}
+
+function isCatalogFunction(name: string[]): boolean {
+  const [first, second] = name
+  if (name.length === 1) return catalogFunctions.has(first!)
+  return name.length === 2 && first === 'pg_catalog' && catalogFunctions.has(second!)
+}
+
+function strings(list: unknown): string[] {
+  return Array.isArray(list) ? list.map((item: unknown) => String(path(item, 'String', 'sval') ?? '')) : []
+}
+
+function path(value: unknown, ...names: string[]): unknown {
+  let at = value
+  for (const name of names) at = typeof at === 'object' && at !== null ? (at as Record<string, unknown>)[name] : undefined
+  return at
+}

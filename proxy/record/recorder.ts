@@ -1,0 +1,162 @@
+// All that a proxy records: its sessions, its ledger, and when each is signed.
+import { statfs } from 'node:fs/promises'
+import { v7 as uuidv7 } from 'uuid'
+import { LogWriter, type LineSink, type LogPosition, type Signer } from '@agentaccess/recording'
+import { BlobSpool } from './blob-spool.ts'
+import { Gate } from './gate.ts'
+import { SessionRecord, type Attributes } from './session-record.ts'
+import type { Spool } from './spool.ts'
+
+const CHECKPOINT_MS = 1000
+const CHECKPOINT_EVENTS = 1000
+const TICK_MS = 200
+/** Below this the disk counts as full: room for what runs to be recorded to its end. */
+const RESERVE_BYTES = 64 * 1024 * 1024
+
+export interface RecorderOptions {
+  spool: Spool
+  spoolId: string
+  signer: Signer
+  ledger: LogPosition & { lastN: number }
+  /** Bytes of the spool that each access holds already. */
+  usage?: ReadonlyMap<string, number>
+  /** Free bytes of the spool's disk; passed in so that a test can fill it. */
+  freeBytes?: () => Promise<number>
+}
+
+export class Recorder implements LineSink {
+  readonly gate: Gate
+  readonly spoolId: string
+  readonly signer: Signer
+  readonly #spool: Spool
+  readonly #ledger: LogWriter
+  readonly #blobs: BlobSpool
+  readonly #dirty = new Set<SessionRecord>()
+  readonly #usage: Map<string, number>
+  readonly #live = new Map<string, SessionRecord>()
+  readonly #freeBytes: () => Promise<number>
+  readonly #timer: NodeJS.Timeout
+  #lastN: number
+  #diskFull: string | undefined
+
+  constructor(options: RecorderOptions) {
+    this.#spool = options.spool
+    this.spoolId = options.spoolId
+    this.signer = options.signer
+    this.#lastN = options.ledger.lastN
+    this.#usage = new Map(options.usage)
+    this.#ledger = new LogWriter('ledger', options.spoolId, this, options.signer, options.ledger)
+    this.#blobs = new BlobSpool(options.spool.folder, (session, bytes) => this.#use(this.#live.get(session)?.access, bytes))
+    this.gate = new Gate(options.spool, () => this.#sign(false))
+    this.#freeBytes = options.freeBytes ?? (async () => statfs(options.spool.folder).then(({ bavail, bsize }) => bavail * bsize))
+    this.#timer = setInterval(() => {
+      this.#watchDisk()
+      this.#sign(true)
+      if (this.#spool.pending > 0) this.gate.schedule()
+    }, TICK_MS)
+    this.#timer.unref()
+  }
+
+  /** A line of any of its logs: into the spool, on the account of the access. */
+  append(log: LogWriter, previous: Buffer, line: string): Buffer {
+    const before = this.#spool.pending
+    const head = this.#spool.append(log, previous, line)
+    if (log !== this.#ledger) this.#use(this.#live.get(log.id)?.access, this.#spool.pending - before)
+    return head
+  }
+
+  /**
+   * Begins a session: its number in the ledger, then its first line. Both are on the disk once the promise that
+   * `durable` gives resolves; nothing of the session may be forwarded before.
+   */
+  openSession(access: string, attributes: Attributes): { record: SessionRecord; durable: Promise<void> } {
+    const id = uuidv7()
+    const now = Date.now()
+    const n = ++this.#lastN
+    this.#ledger.write('open', now, `,"n":${n},"session":"${id}","access":${JSON.stringify(access)}`)
+    const record = this.#follow(new LogWriter('session', id, this, this.signer), access, n)
+    record.started(this.spoolId, attributes)
+    return { record, durable: new Promise((resolve, reject) => this.gate.pass('Synced', resolve, (reason) => reject(new Error(reason)))) }
+  }
+
+  /** The record of a session that another process began, from where its log stands: for recovery to end it. */
+  adopt(session: string, position: LogPosition, access: string, ledgerN: number): SessionRecord {
+    return this.#follow(new LogWriter('session', session, this, this.signer, position), access, ledgerN)
+  }
+
+  #follow(log: LogWriter, access: string, ledgerN: number): SessionRecord {
+    const record = new SessionRecord(
+      log,
+      access,
+      ledgerN,
+      this.#blobs,
+      (changed) => {
+        this.#dirty.add(changed)
+        this.gate.schedule()
+      },
+      (ended, state) => this.#close(ended, state),
+    )
+    this.#live.set(log.id, record)
+    return record
+  }
+
+  /** Why nothing new of this access can be recorded now; undefined where it can. */
+  blocked(access: string, quotaBytes: number): string | undefined {
+    const blocked = this.gate.blocked ?? this.#diskFull
+    if (blocked !== undefined) return blocked
+    const used = this.#usage.get(access) ?? 0
+    return used >= quotaBytes ? `the spool quota of ${access} is used up (${used} of ${quotaBytes} bytes wait to be stored as evidence)` : undefined
+  }
+
+  /** Evidence of an access has been stored: its share of the spool is free again. */
+  stored(access: string, bytes: number): void {
+    this.#usage.set(access, Math.max(0, (this.#usage.get(access) ?? 0) - bytes))
+  }
+
+  /** Signs what is unsigned, writes and syncs everything. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    for (const record of this.#dirty) if (!record.ended && record.log.unsigned > 0) record.checkpoint()
+    this.#dirty.clear()
+    if (this.#ledger.unsigned > 0) this.#ledger.ledgerHead(Date.now(), this.#lastN)
+    await new Promise<void>((resolve, reject) => this.gate.pass('Synced', resolve, (reason) => reject(new Error(reason))))
+    this.gate.close()
+    this.#spool.close()
+  }
+
+  #use(access: string | undefined, bytes: number): void {
+    if (access !== undefined) this.#usage.set(access, (this.#usage.get(access) ?? 0) + bytes)
+  }
+
+  #close(record: SessionRecord, state: 'ended' | 'interrupted'): void {
+    this.#live.delete(record.id)
+    const { seq, head } = record.log
+    this.#ledger.write('close', Date.now(), `,"n":${record.ledgerN},"session":"${record.id}","events":${seq},"head":"${head.toString('hex')}","state":"${state}"`)
+    this.gate.schedule()
+  }
+
+  /** Checkpoints that are due: after 1,000 events at once, after a second by the timer. */
+  #sign(byTime: boolean): void {
+    const now = Date.now()
+    const due = (log: LogWriter) => log.unsigned >= CHECKPOINT_EVENTS || (byTime && log.unsignedSince !== 0 && now - log.unsignedSince >= CHECKPOINT_MS - TICK_MS)
+    for (const record of this.#dirty) {
+      if (!record.ended) {
+        if (!due(record.log)) continue
+        record.checkpoint()
+      }
+      this.#dirty.delete(record)
+    }
+    if (due(this.#ledger)) this.#ledger.ledgerHead(now, this.#lastN)
+  }
+
+  #watchDisk(): void {
+    this.#freeBytes().then(
+      (free) => {
+        this.#diskFull = free < RESERVE_BYTES ? `the disk under the spool is full (${free} bytes free, and ${RESERVE_BYTES} are kept for what already runs)` : undefined
+      },
+      (error: unknown) => {
+        this.#diskFull = `the spool's disk can't be read: ${String(error)}`
+      },
+    )
+  }
+}

@@ -1,0 +1,121 @@
+// One session, as every protocol sees it: record, decide, let pass.
+import { accessKey } from './config.ts'
+import type { BuiltInDeny, Decision } from './decide/policy.ts'
+import type { Identity } from './identify/agents.ts'
+import type { Access } from './protocol.ts'
+import type { Attributes, EndedBy, SessionRecord } from './record/session-record.ts'
+
+export interface SessionStart {
+  identity: Identity
+  task: { task: string; source: string } | undefined
+  client: { address: string; port: number }
+  target: { kind: string; host: string; port: number; database: string }
+  /** What only this protocol knows, in semantic conventions. */
+  attributes: Attributes
+}
+
+/** What the protocol understood of a command. */
+export interface Understood {
+  text: string
+  operations: string[]
+  builtIn?: BuiltInDeny | undefined
+  unreadable?: string | undefined
+}
+
+export class Session {
+  readonly access: Access
+  readonly record: SessionRecord
+  /** Resolves once the session may forward; rejects where it can't be recorded. */
+  readonly durable: Promise<void>
+  readonly #start: SessionStart
+  readonly #onEnd: () => void
+  #task: string
+  #end: ((reason: EndedBy, why: string) => void) | undefined
+
+  constructor(access: Access, start: SessionStart, onEnd: () => void) {
+    this.access = access
+    this.#start = start
+    this.#onEnd = onEnd
+    this.#task = start.task?.task ?? ''
+    const { identity, task, client, target } = start
+    const opened = access.recorder.openSession(accessKey(access.config), {
+      'gen_ai.agent.name': identity.agent,
+      'agentaccess.agent.proof': identity.proof,
+      'agentaccess.agent.standing': identity.standing,
+      ...(task ? { 'agentaccess.task': task.task, 'agentaccess.task.source': task.source, 'agentaccess.task.standing': 'claimed' } : {}),
+      'agentaccess.access': accessKey(access.config),
+      'agentaccess.target': `${target.kind}://${target.host}:${target.port}/${target.database}`,
+      'agentaccess.policy.revision': access.policy.revision,
+      'k8s.namespace.name': access.config.namespace,
+      'server.address': target.host,
+      'server.port': target.port,
+      'client.address': client.address,
+      'client.port': client.port,
+      ...start.attributes,
+    })
+    this.record = opened.record
+    this.durable = opened.durable
+    this.durable.catch(() => this.end('proxy', 'the session could not be recorded'))
+  }
+
+  get id(): string {
+    return this.record.id
+  }
+
+  /** Why nothing new can be recorded now, so that nothing new may be forwarded; undefined where it can. */
+  blocked(): string | undefined {
+    return this.access.recorder.blocked(this.record.access, this.access.config.recording.spoolQuota)
+  }
+
+  /**
+   * Decides on a command that is in the record, and records the decision where it is not a plain allow. At once for
+   * rules; a decision that a person makes is a promise.
+   */
+  decide(command: number, understood: Understood): Decision | Promise<Decision> {
+    const { policy } = this.access
+    const decision = policy.decide(() => this.#facts(understood), understood.builtIn, understood.unreadable)
+    if (decision.action !== 'allow') {
+      const { rule, message } = decision
+      this.record.decision(command, { action: decision.action, rule, ...(message === undefined ? {} : { message }), revision: policy.revision })
+    }
+    return decision
+  }
+
+  #facts({ text, operations }: Understood) {
+    const { identity, target } = this.#start
+    return {
+      command: { text, operations },
+      agent: { name: identity.agent, proof: identity.proof },
+      task: this.#task,
+      target,
+      session: { id: this.id, ...this.record.totals },
+      now: new Date(),
+    }
+  }
+
+  /** Runs `release` once all that was recorded before this call is in the log; `fail` where it can't be. */
+  pass(release: () => void, fail: (reason: string) => void): void {
+    this.access.recorder.gate.pass(this.access.config.recording.durability, release, fail)
+  }
+
+  taskChanged(task: string, source: string): void {
+    if (task === this.#task) return
+    this.#task = task
+    this.record.taskChanged({ 'agentaccess.task': task, 'agentaccess.task.source': source, 'agentaccess.task.standing': 'claimed' })
+  }
+
+  /** How the protocol ends its connections when the proxy wants the session to end. */
+  onEndRequested(end: (by: EndedBy, why: string) => void): void {
+    this.#end = end
+  }
+
+  requestEnd(by: EndedBy, why: string): void {
+    this.#end?.(by, why)
+  }
+
+  end(by: EndedBy, reason?: string): void {
+    if (this.record.ended) return
+    this.record.end(by, reason)
+    this.#onEnd()
+  }
+}

@@ -1,0 +1,164 @@
+// Reads the spool from the cursor and cuts what it finds into parts: the bytes of an object are fixed here, once.
+import { closeSync, existsSync, fdatasyncSync, fstatSync, openSync, readSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { constants, zstdCompressSync } from 'node:zlib'
+import { blobName, indexName, ledgerFolder, manifestName, partName, sealManifest, sessionFolder, sha256Hex, type Signer } from '@agentaccess/recording'
+import { BlobSpool } from '../record/blob-spool.ts'
+import { readFrame, type Frame } from '../record/frame.ts'
+import { listSegments, segmentName } from '../record/spool.ts'
+import { foldFrame } from './fold.ts'
+import { newLog, type LogState, type ShipState } from './ship-state.ts'
+
+const READ_BYTES = 8 * 1024 * 1024
+const PART_BYTES = 1024 * 1024
+const FIRST_INTERVAL_MS = 1000
+const LAST_INTERVAL_MS = 30_000
+/** A busy session backs off after this many parts. */
+const QUICK_PARTS = 8
+
+export interface CutOptions {
+  folder: string
+  namespace: string
+  signer: Signer
+  /** Cut everything that is there, due or not: the proxy is stopping. */
+  all?: boolean
+}
+
+/** One step: reads at most 8 MiB of the spool, cuts what is due. Returns whether there is more to read. */
+export function cutParts(state: ShipState, now: number, options: CutOptions): boolean {
+  const { batch, next, finished } = readBatch(state, options.folder)
+  const blobs = new BlobSpool(options.folder)
+  const done: string[] = []
+  state.transaction(() => {
+    for (const [id, frames] of batch) foldFrames(state, id, frames, options.namespace)
+    for (const id of state.logIds()) {
+      const log = state.log(id)!
+      if (log.kind === 'session' && isDue(state, log, now, options)) {
+        cutSession(state, log, now, options, blobs)
+        if (log.ended) done.push(id)
+      }
+    }
+    // After the sessions: a ledger that says `close` is stored later than the manifest it speaks of.
+    for (const id of state.logIds()) {
+      const log = state.log(id)!
+      if (log.kind === 'ledger' && isDue(state, log, now, options)) cutLedger(state, log, now, options)
+    }
+    state.cursor = next
+  })
+  for (const id of done) blobs.drop(id)
+  for (const segment of finished) unlinkSync(join(options.folder, segmentName(segment)))
+  return batch.size > 0
+}
+
+interface Batch {
+  batch: Map<string, Frame[]>
+  next: { segment: number; offset: number }
+  finished: number[]
+}
+
+function readBatch(state: ShipState, folder: string): Batch {
+  const batch = new Map<string, Frame[]>()
+  const segments = listSegments(folder)
+  const finished: number[] = []
+  let { segment, offset } = state.cursor
+  if (!segments.includes(segment)) {
+    segment = segments.find((s) => s > segment) ?? segment
+    offset = 0
+  }
+  for (let room = READ_BYTES; room > 0 && segments.includes(segment); ) {
+    // Asked before the read: once there is a later segment, nothing more comes into this one.
+    const later = segments.find((s) => s > segment)
+    const read = readSegment(join(folder, segmentName(segment)), offset, room)
+    let at = 0
+    for (let frame = readFrame(read.bytes, 0); typeof frame === 'object'; frame = readFrame(read.bytes, at)) {
+      at = frame.end
+      const frames = batch.get(frame.id)
+      if (frames) frames.push(frame)
+      else batch.set(frame.id, [frame])
+    }
+    offset += at
+    room -= Math.max(at, 1)
+    if (offset < read.size || later === undefined) break
+    finished.push(segment)
+    segment = later
+    offset = 0
+  }
+  return { batch, next: { segment, offset }, finished }
+}
+
+function readSegment(path: string, offset: number, limit: number): { bytes: Buffer; size: number } {
+  if (!existsSync(path)) return { bytes: Buffer.alloc(0), size: 0 }
+  const fd = openSync(path, 'r')
+  try {
+    const { size } = fstatSync(fd)
+    const bytes = Buffer.allocUnsafe(Math.min(size - offset, limit))
+    const read = bytes.length === 0 ? 0 : readSync(fd, bytes, 0, bytes.length, offset)
+    // What is evidence must not be ahead of what the spool still knows after a power cut.
+    if (read > 0) fdatasyncSync(fd)
+    return { bytes: bytes.subarray(0, read), size }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function foldFrames(state: ShipState, id: string, frames: Frame[], namespace: string): void {
+  const log = state.log(id) ?? newLog(frames[0]!.kind, id, namespace)
+  const lines: Buffer[] = []
+  const flush = (signed: boolean) => {
+    if (lines.length > 0) state.addPending(id, Buffer.concat(lines), signed)
+    lines.length = 0
+  }
+  for (const frame of frames) {
+    foldFrame(log, frame)
+    lines.push(frame.line, newline)
+    // Parts of a ledger end with a signed head: what follows one waits for the next.
+    if (log.kind === 'ledger' && log.summary.signedThrough === log.seq - 1) flush(true)
+  }
+  flush(false)
+  state.saveLog(log)
+}
+
+const newline = Buffer.from('\n')
+
+function isDue(state: ShipState, log: LogState, now: number, options: CutOptions): boolean {
+  if (log.ended) return true
+  const pending = state.pendingBytes(log.id)
+  return pending >= PART_BYTES || (pending > 0 && (options.all === true || now - log.lastCutMs >= log.intervalMs))
+}
+
+function cutSession(state: ShipState, log: LogState, now: number, options: CutOptions, blobs: BlobSpool): void {
+  const folder = sessionFolder(options.namespace, log.id)
+  for (const sha256 of log.blobs.slice(log.blobsCut)) {
+    const body = blobs.read(log.id, sha256)
+    // Written and synced before the line that names it: if it is gone, the verifier says so.
+    if (body) state.queue(folder + blobName(sha256), body, log.summary.access, body.length)
+  }
+  log.blobsCut = log.blobs.length
+  const lines = state.takePending(log.id)
+  if (lines.length > 0) addPart(state, log, lines, folder, now)
+  if (!log.ended) return state.saveLog(log)
+  const manifest = sealManifest(
+    { session: log.id, ledger: { spool: state.spoolId(), n: log.ledgerN }, parts: log.parts, blobs: log.blobs, events: log.seq, head: log.head.toString('hex'), state: log.ended },
+    options.signer,
+  )
+  state.queue(folder + manifestName, manifest)
+  const { open: _open, signedThrough: _signedThrough, ...summary } = log.summary
+  state.queue(indexName(options.namespace, log.id), Buffer.from(`${JSON.stringify(summary)}\n`))
+  state.dropLog(log.id)
+}
+
+function cutLedger(state: ShipState, log: LogState, now: number, options: CutOptions): void {
+  const lines = state.takePending(log.id, true)
+  if (lines.length > 0) addPart(state, log, lines, ledgerFolder(options.namespace, log.id), now)
+  state.saveLog(log)
+}
+
+function addPart(state: ShipState, log: LogState, lines: Buffer, folder: string, now: number): void {
+  const body = zstdCompressSync(lines, { params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 } })
+  const name = partName(++log.partCount, sha256Hex(body))
+  if (log.kind === 'session') log.parts.push({ name, firstSeq: log.cutThrough + 1, lastSeq: log.seq, bytes: body.length })
+  log.cutThrough = log.seq
+  log.lastCutMs = now
+  log.intervalMs = log.partCount < QUICK_PARTS ? FIRST_INTERVAL_MS : Math.min(LAST_INTERVAL_MS, log.intervalMs * 1.5)
+  state.queue(folder + name, body, log.summary.access, lines.length)
+}

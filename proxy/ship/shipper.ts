@@ -1,0 +1,96 @@
+// Turns the spool into evidence, again and again. It only reads the spool: the agent waits for nothing that happens here.
+import type { EvidenceWriter, Signer } from '@agentaccess/recording'
+import { keyObjectName, publicKeyObject } from '@agentaccess/recording'
+import { cutParts } from './cut.ts'
+import type { ShipState } from './ship-state.ts'
+
+const IDLE_MS = 500
+const FIRST_BACKOFF_MS = 1000
+const LAST_BACKOFF_MS = 30_000
+
+export type ShipReport =
+  | { kind: 'stored'; access: string; bytes: number }
+  | { kind: 'failing'; message: string }
+  | { kind: 'recovered' }
+  /** Nothing is left to store. */
+  | { kind: 'drained' }
+
+export interface ShipperOptions {
+  state: ShipState
+  store: EvidenceWriter
+  signer: Signer
+  folder: string
+  namespace: string
+  report: (report: ShipReport) => void
+}
+
+export class Shipper {
+  readonly #options: ShipperOptions
+  #stopping = false
+  #backoffMs = 0
+  #wake: (() => void) | undefined
+  #keyStored = false
+
+  constructor(options: ShipperOptions) {
+    this.#options = options
+  }
+
+  /** Runs until `drain` has been called and everything is stored. */
+  async run(): Promise<void> {
+    const { state, folder, namespace, signer, report } = this.#options
+    for (;;) {
+      const all = this.#stopping
+      while (cutParts(state, Date.now(), { folder, namespace, signer, all })) {
+        // Until the end of the spool: a step reads a bounded piece.
+      }
+      const stored = await this.#storeQueued()
+      if (stored && all) {
+        report({ kind: 'drained' })
+        return
+      }
+      await this.#pause(stored ? IDLE_MS : this.#backoffMs)
+    }
+  }
+
+  /** Nothing more is written to the spool: store what is there, then end. */
+  drain(): void {
+    this.#stopping = true
+    this.#wake?.()
+  }
+
+  /** Puts what is queued, in order. False where the store failed: then everything is still queued. */
+  async #storeQueued(): Promise<boolean> {
+    const { state, store, signer, report } = this.#options
+    try {
+      if (!this.#keyStored) {
+        await store.put(keyObjectName(signer.keyId), Buffer.from(publicKeyObject(signer.publicKey)))
+        this.#keyStored = true
+      }
+      for (let objects = state.queued(); objects.length > 0; objects = state.queued()) {
+        for (const { ord, key, body, access, raw } of objects) {
+          await store.put(key, body)
+          state.stored(ord)
+          if (raw > 0) report({ kind: 'stored', access, bytes: raw })
+        }
+      }
+    } catch (error) {
+      if (this.#backoffMs === 0) report({ kind: 'failing', message: error instanceof Error ? error.message : String(error) })
+      this.#backoffMs = Math.min(LAST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, this.#backoffMs * 2))
+      return false
+    }
+    if (this.#backoffMs > 0) report({ kind: 'recovered' })
+    this.#backoffMs = 0
+    return true
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      if (this.#stopping && ms === IDLE_MS) this.#wake()
+    })
+  }
+}
