@@ -30,6 +30,7 @@ export class Session {
   readonly #start: SessionStart
   readonly #onEnd: () => void
   #task: string
+  #unrecorded: { count: number; why: string } | undefined
   #end: ((reason: EndedBy, why: string) => void) | undefined
 
   constructor(access: Access, start: SessionStart, onEnd: () => void) {
@@ -62,9 +63,25 @@ export class Session {
     return this.record.id
   }
 
+  /** A command was refused because it could not be recorded; that is recorded as soon as it can be. */
+  refusedUnrecorded(why: string): void {
+    this.#unrecorded ??= { count: 0, why }
+    this.#unrecorded.count++
+  }
+
+  #recordRefusals(): void {
+    if (!this.#unrecorded) return
+    const { count, why } = this.#unrecorded
+    this.#unrecorded = undefined
+    this.record.decision(undefined, { action: 'deny', rule: 'built-in/cannot-record', message: why, revision: this.access.policy.revision, attributes: { 'agentaccess.refused.commands': count } })
+    this.record.totals.denied += count
+  }
+
   /** Why nothing new can be recorded now, so that nothing new may be forwarded; undefined where it can. */
   blocked(): string | undefined {
-    return this.access.recorder.blocked(this.record.access, this.access.config.recording.spoolQuota)
+    const blocked = this.access.recorder.blocked(this.record.access, this.access.config.recording.spoolQuota)
+    if (blocked === undefined) this.#recordRefusals()
+    return blocked
   }
 
   /**
@@ -115,6 +132,7 @@ export class Session {
 
   end(by: EndedBy, reason?: string): void {
     if (this.record.ended) return
+    this.#recordRefusals()
     this.record.end(by, reason)
     this.#onEnd()
   }

@@ -7,6 +7,11 @@ export function uuidTime(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
 }
 
+/** 32 hex digits with the hyphens of RFC 9562, section 4. */
+export function uuidText(hex: string): string {
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}
+
 /** `sessions/<yyyy>/<mm>/<dd>/<namespace>/<session-id>/`: the UTC day on which it began. */
 export function sessionFolder(namespace: string, session: string): string {
   const [year, month, day] = new Date(uuidTime(session)).toISOString().slice(0, 10).split('-')

@@ -8,7 +8,7 @@
 //   prev   32  the chain's value before the line: next to the line, so that both are hashed in one piece
 //   line       without LF
 import { crc32 } from 'node:zlib'
-import { MAX_LINE_BYTES } from '@agentaccess/recording'
+import { MAX_LINE_BYTES, uuidText } from '@agentaccess/recording'
 
 export const HEADER_BYTES = 61
 const MARKER = 0xa741411f
@@ -47,8 +47,7 @@ export function readFrame(segment: Buffer, start: number): FrameAt {
   if (end > segment.length) return 'torn'
   const kind = segment[start + CHECKED_FROM]!
   if (kind > 1 || crc32(segment.subarray(start + CHECKED_FROM, end)) !== segment.readUInt32BE(start + 8)) return 'damaged'
-  const hex = segment.toString('hex', start + CHECKED_FROM + 1, start + PREV_AT)
-  const id = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  const id = uuidText(segment.toString('hex', start + CHECKED_FROM + 1, start + PREV_AT))
   return { kind: kind === 1 ? 'ledger' : 'session', id, prev: segment.subarray(start + PREV_AT, start + HEADER_BYTES), line: segment.subarray(start + HEADER_BYTES, end), start, end }
 }
 

@@ -27,6 +27,7 @@ export interface DecisionFields {
   rule: string
   message?: string
   revision: string
+  attributes?: Attributes
 }
 
 export type EndedBy = 'client' | 'target' | 'policy' | 'suspended' | 'proxy' | 'interrupted'
@@ -83,8 +84,9 @@ export class SessionRecord {
     return this.#write('execute', `,"command":${command},"attributes":${this.#json(attributes)}`)
   }
 
-  decision(command: number, fields: DecisionFields): number {
-    return this.#write('decision', `,"command":${command},"action":"${fields.action}","rule":${JSON.stringify(fields.rule)}${fields.message === undefined ? '' : `,"message":${JSON.stringify(fields.message)}`},"revision":${JSON.stringify(fields.revision)}`)
+  /** Without a command where the command itself could not be recorded. */
+  decision(command: number | undefined, fields: DecisionFields): number {
+    return this.#write('decision', `${command === undefined ? '' : `,"command":${command}`},"action":"${fields.action}","rule":${JSON.stringify(fields.rule)}${fields.message === undefined ? '' : `,"message":${JSON.stringify(fields.message)}`},"revision":${JSON.stringify(fields.revision)}${fields.attributes ? `,"attributes":${this.#json(fields.attributes)}` : ''}`)
   }
 
   result(command: number, fields: ResultFields): number {

@@ -112,7 +112,7 @@ function foldFrames(state: ShipState, id: string, frames: Frame[], namespace: st
     foldFrame(log, frame)
     lines.push(frame.line, newline)
     // Parts of a ledger end with a signed head: what follows one waits for the next.
-    if (log.kind === 'ledger' && log.summary.signedThrough === log.seq - 1) flush(true)
+    if (log.kind === 'ledger' && log.seq > 1 && log.summary.signedThrough === log.seq - 1) flush(true)
   }
   flush(false)
   state.saveLog(log)

@@ -58,7 +58,7 @@ function parse(text: string): Analysis {
   } catch (error) {
     return withRoleWords(text, unreadable(error instanceof Error ? error.message : String(error)))
   }
-  const found: Found = { operations: new Set(), renames: false, copiesIn: false, passwordOf: [] }
+  const found: Found = { operations: new Set(), valuesOfInsert: new Set(), renames: false, copiesIn: false, passwordOf: [] }
   visit(tree.stmts, found)
   const operations = [...found.operations].sort()
   return {
@@ -81,6 +81,8 @@ function withRoleWords(text: string, analysis: Analysis): Analysis {
 
 interface Found {
   operations: Set<string>
+  /** `VALUES` of an INSERT, which the parser calls a SELECT. */
+  valuesOfInsert: Set<unknown>
   renames: boolean
   copiesIn: boolean
   passwordOf: string[]
@@ -101,7 +103,7 @@ function visit(value: unknown, found: Found): void {
 
 function note(name: string, body: Record<string, unknown>, found: Found): void {
   const operation = operationOf(name, body)
-  if (operation !== undefined) found.operations.add(operation)
+  if (operation !== undefined && !found.valuesOfInsert.has(body)) found.operations.add(operation)
   switch (name) {
     case 'FuncCall':
       if (!isCatalogFunction(strings(body.funcname))) found.renames = true
@@ -109,6 +111,11 @@ function note(name: string, body: Record<string, unknown>, found: Found): void {
     case 'CopyStmt':
       if (body.is_from === true && body.filename === undefined) found.copiesIn = true
       break
+    case 'InsertStmt': {
+      const select = path(body, 'selectStmt', 'SelectStmt')
+      if (path(select, 'valuesLists') !== undefined) found.valuesOfInsert.add(select)
+      break
+    }
     case 'intoClause':
       // SELECT … INTO is a CREATE that the parser calls a SELECT.
       found.operations.add('CREATE')

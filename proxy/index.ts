@@ -1,0 +1,5 @@
+export type { AccessConfig, AgentConfig, PolicyConfig, PostgresTarget, RecordingConfig, RuleConfig, TlsMode } from './config.ts'
+export { accessKey } from './config.ts'
+export { compileRule } from './decide/cel.ts'
+export type { ServerTls } from './protocol.ts'
+export { startProxy, type ProxyOptions, type RunningProxy } from './proxy.ts'

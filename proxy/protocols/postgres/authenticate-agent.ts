@@ -1,0 +1,103 @@
+// Who is this? The agent's proof, by what PostgreSQL's protocol has for it (54.2.1 "Start-up", 54.3 "SASL Authentication").
+import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import type { AgentConfig } from '../../config.ts'
+import { tokenIdentity, type Identity, type Identified, type PresentedCertificate } from '../../identify/agents.ts'
+import { ScramError, ScramServer } from '../../identify/scram.ts'
+import type { Access } from '../../protocol.ts'
+import { isLoopback } from './connect-target.ts'
+import type { PacketReader } from './packet-reader.ts'
+import { authentication, AUTHENTICATION, cstrings, FieldReader, ProtocolViolation, type PostgresError } from './wire.ts'
+
+const MAX_PASSWORD_BYTES = 64 * 1024
+const MECHANISM = 'SCRAM-SHA-256'
+
+/** The connection does not become a session: what the client is told and the record says. */
+export class Refused extends Error {
+  override readonly name = 'Refused'
+  readonly response: PostgresError
+
+  constructor(response: Omit<PostgresError, 'severity'>) {
+    super(response.message)
+    this.response = { severity: 'FATAL', ...response }
+  }
+}
+
+/** @throws Refused */
+export async function authenticateAgent(socket: Socket, reader: PacketReader, user: string, access: Access): Promise<Identity> {
+  const { agents } = access
+  const certificate = presentedCertificate(socket)
+  if (certificate?.invalid !== undefined) throw invalid(agents.byCertificate(certificate))
+  const agent = agents.named(user)
+  if (agent) return accepted(await proofOf(agent, socket, reader, access, certificate))
+  if (certificate) return accepted(agents.byCertificate(certificate))
+  return accepted(await byPassword(socket, reader, access))
+}
+
+/** A user that is an agent's name: that agent's proof, and no other. */
+async function proofOf(agent: AgentConfig, socket: Socket, reader: PacketReader, { agents }: Access, certificate: PresentedCertificate | undefined): Promise<Identified> {
+  if (agent.clientCertificate) {
+    if (certificate) return agents.byCertificate(certificate, agent)
+    throw new Refused({ sqlstate: '28000', message: `agent ${agent.name} proves itself by a client certificate, and none was presented`, hint: 'Connect with sslmode=verify-full, sslcert and sslkey.' })
+  }
+  const secret = await agents.scramSecret(agent)
+  if (!secret) throw new Refused({ sqlstate: '28000', message: `agent ${agent.name} has no proof that this protocol knows` })
+  const server = new ScramServer(secret)
+  socket.write(authentication(AUTHENTICATION.sasl, cstrings(MECHANISM, '')))
+  try {
+    const first = decodeSaslInitial((await passwordMessage(reader)).body)
+    socket.write(authentication(AUTHENTICATION.saslContinue, Buffer.from(server.first(first))))
+    const final = server.final((await passwordMessage(reader)).body.toString('utf8'))
+    socket.write(authentication(AUTHENTICATION.saslFinal, Buffer.from(final)))
+  } catch (error) {
+    if (error instanceof ScramError) return { refusal: error.message }
+    throw error
+  }
+  return tokenIdentity(agent.name)
+}
+
+/** SASLInitialResponse: mechanism, length (4), client-first-message. */
+function decodeSaslInitial(body: Buffer): string {
+  const fields = new FieldReader(body, 0, body.length)
+  const mechanism = fields.cstring()
+  const data = fields.bytes(fields.int32()).toString('utf8')
+  fields.done()
+  if (mechanism !== MECHANISM) throw new ProtocolViolation(`SASL mechanism ${mechanism} was not offered`)
+  return data
+}
+
+/** Any other user: a token as the password, whoever's it is; over TLS or loopback only. */
+async function byPassword(socket: Socket, reader: PacketReader, { agents }: Access): Promise<Identified> {
+  if (!(socket instanceof TLSSocket) && !isLoopback(socket.remoteAddress)) {
+    throw new Refused({ sqlstate: '28000', message: 'a token is taken as a password over TLS only', hint: "Connect with sslmode=require or better, or with the agent's name as the user." })
+  }
+  socket.write(authentication(AUTHENTICATION.cleartextPassword))
+  const { body } = await passwordMessage(reader)
+  const fields = new FieldReader(body, 0, body.length)
+  const password = fields.cstring()
+  fields.done()
+  return agents.byToken(password)
+}
+
+async function passwordMessage(reader: PacketReader): Promise<{ body: Buffer }> {
+  const { type, body } = await reader.message(MAX_PASSWORD_BYTES)
+  if (type !== 'p') throw new ProtocolViolation(`expected a password response, got message of type ${JSON.stringify(type)}`)
+  return { body }
+}
+
+function presentedCertificate(socket: Socket): PresentedCertificate | undefined {
+  if (!(socket instanceof TLSSocket)) return undefined
+  const certificate = socket.getPeerCertificate()
+  if (Object.keys(certificate).length === 0) return undefined
+  const name = certificate.subject?.CN
+  return { commonName: Array.isArray(name) ? undefined : name, invalid: socket.authorized ? undefined : String(socket.authorizationError) }
+}
+
+function accepted(identified: Identified): Identity {
+  if ('identity' in identified) return identified.identity
+  throw new Refused({ sqlstate: '28P01', message: 'the proof of who the agent is was not accepted', detail: identified.refusal, hint: "The user is an agent's name, or any other; the password is the agent's token. The access lists its agents." })
+}
+
+function invalid(identified: Identified): Refused {
+  return new Refused({ sqlstate: '28000', message: 'refusal' in identified ? identified.refusal : '', hint: "The certificate must be signed by the CA for client certificates that the proxy was given." })
+}

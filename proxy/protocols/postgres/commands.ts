@@ -1,0 +1,391 @@
+// Judges each message of the agent's that can have an effect, after it is in the record and before it is forwarded.
+//
+// What is denied must fail at the target too, or what belonged together would half happen: in its place goes an Execute of
+// a portal that does not exist, which makes the target fail and abort the pipeline or transaction.
+import { randomBytes } from 'node:crypto'
+import type { BuiltInDeny, Decision } from '../../decide/policy.ts'
+import type { Attributes } from '../../record/session-record.ts'
+import type { Session, Understood } from '../../session.ts'
+import { CommandRun } from './command-run.ts'
+import { decodeParameter, decodeText, type ParameterValue } from './decode-text.ts'
+import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse, type BindMessage } from './frontend-messages.ts'
+import type { Statement } from './names.ts'
+import { endPortal, type Pipeline } from './pipeline.ts'
+import { analyse, unreadable, type Analysis } from './sql/analyse.ts'
+import { redactPasswords } from './sql/redact.ts'
+import { code, cstrings, errorResponse, FieldReader, message, ProtocolViolation, type PostgresError } from './wire.ts'
+
+/** `before` goes to the target ahead of the message; `drop`: the message itself does not go. */
+export interface Verdict {
+  before?: Buffer
+  drop?: boolean
+}
+
+const PASS: Verdict = {}
+const DROP: Verdict = { drop: true }
+const syncMessage = message('S')
+const PROTOCOL_STATEMENT = 'S'
+
+/** A command that is recorded and waits for its decision. */
+interface Waiting {
+  command: number
+  decision: Decision | undefined
+  promise: Promise<void>
+}
+
+export class Commands {
+  readonly #pipeline: Pipeline
+  readonly #session: Session
+  readonly #begins: (run: CommandRun) => void
+  #waiting: Waiting | undefined
+  /** The last command that this turn bound: an Execute of it needs no event of its own. */
+  #lastBound: CommandRun | undefined
+  /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
+  discarding = false
+
+  constructor(pipeline: Pipeline, session: Session, begins: (run: CommandRun) => void) {
+    this.#pipeline = pipeline
+    this.#session = session
+    this.#begins = begins
+  }
+
+  get waiting(): Promise<void> | undefined {
+    return this.#waiting?.decision === undefined ? this.#waiting?.promise : undefined
+  }
+
+  turnBegins(): void {
+    this.#lastBound = undefined
+  }
+
+  /** Judges one whole message. @throws ProtocolViolation */
+  take(type: number, bytes: Buffer, start: number, end: number): Verdict | 'hold' {
+    const fields = new FieldReader(bytes, start + 5, end)
+    switch (String.fromCharCode(type)) {
+      case 'Q':
+        return this.#query(fields)
+      case 'P':
+        return this.#parse(fields, bytes.subarray(start, end))
+      case 'B':
+        return this.#bind(fields)
+      case 'D':
+        return this.#describe(fields)
+      case 'E':
+        return this.#execute(fields)
+      case 'C':
+        return this.#close(fields)
+      case 'F':
+        return this.#functionCall(fields)
+      case 'S':
+        return this.#sync()
+      default:
+        throw new ProtocolViolation(`message of type ${JSON.stringify(String.fromCharCode(type))} is unknown or out of place`)
+    }
+  }
+
+  /** A message above `maxCommandBytes`: recorded by its size, denied. */
+  tooLarge(type: number, length: number): Verdict {
+    const max = this.#session.access.config.recording.maxCommandBytes
+    const { record } = this.#session
+    const command = record.command({ 'agentaccess.message': String.fromCharCode(type), 'agentaccess.command.bytes': length })
+    const text = `the command has ${length} bytes, and at most ${max} are let through`
+    record.decision(command, { action: 'deny', rule: 'built-in/max-command-bytes', message: text, revision: this.#session.access.policy.revision })
+    const run = new CommandRun(record, command)
+    run.denied('built-in/max-command-bytes', '54000')
+    return this.#refuse({ severity: 'ERROR', sqlstate: '54000', message: text, hint: `spec.recording.maxCommandBytes sets the limit. Session ${this.#session.id}.` }, type === code('Q') || type === code('F'))
+  }
+
+  #query(fields: FieldReader): Verdict | 'hold' {
+    const { text, binary } = decodeText(fields.cstringBytes())
+    fields.done()
+    const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
+    const judged = this.#judge('command', analysis, text, () => ({ ...this.#textAttributes(text, binary, analysis), 'agentaccess.message': 'Query' }))
+    if (judged === 'hold') return 'hold'
+    const run = new CommandRun(this.#session.record, judged.command, analysis.statements)
+    const refusal = this.#refusalOf(judged.decision)
+    if (refusal) {
+      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
+      return this.#refuse(refusal.response, true)
+    }
+    if (this.discarding) return this.#skipped(run)
+    const expected = { kind: 'query', ours: false, run } as const
+    this.#forwards(run, analysis)
+    this.#pipeline.push(expected)
+    this.#pipeline.exclusive = expected
+    this.#pipeline.segment++
+    this.#pipeline.statements.delete('')
+    const unnamed = this.#pipeline.portals.delete('')
+    if (unnamed) endPortal(unnamed.run)
+    return PASS
+  }
+
+  #parse(fields: FieldReader, raw: Buffer): Verdict | 'hold' {
+    const { name, query, parameterTypes } = decodeParse(fields)
+    const { text, binary } = decodeText(query)
+    const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
+    const judged = this.#judge('statement', analysis, text, () => ({
+      ...this.#textAttributes(text, binary, analysis),
+      'agentaccess.statement.name': name,
+      ...(parameterTypes.length > 0 ? { 'agentaccess.statement.parameter_types': parameterTypes } : {}),
+    }))
+    if (judged === 'hold') return 'hold'
+    const run = new CommandRun(this.#session.record, judged.command)
+    const refusal = this.#refusalOf(judged.decision)
+    if (refusal) {
+      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
+      return this.#refuse(refusal.response, false)
+    }
+    if (this.discarding) return DROP
+    const { statements, segment, epoch } = this.#pipeline
+    const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
+    this.#begins(run)
+    this.#pipeline.push({ kind: 'parse', ours: false, settles: statements.change(name, segment, statement), run })
+    return PASS
+  }
+
+  #bind(fields: FieldReader): Verdict | 'hold' {
+    const bind = decodeBind(fields)
+    const { statements, portals, segment } = this.#pipeline
+    const found = statements.lookup(bind.statement, segment)
+    if (found === 'later' && !this.discarding) return 'hold'
+    const statement = typeof found === 'object' ? found.found : undefined
+    const analysis = statement?.analysis ?? unreadable('the statement is not known')
+    const text = statement?.text ?? ''
+    const judged = this.#judge('command', analysis, text, () => ({
+      ...this.#textAttributes(text, false, analysis),
+      'agentaccess.message': 'Bind',
+      ...(bind.statement === '' ? {} : { 'agentaccess.statement.name': bind.statement }),
+      ...(bind.portal === '' ? {} : { 'agentaccess.portal.name': bind.portal }),
+      ...this.#parameterAttributes(bind, statement),
+    }))
+    if (judged === 'hold') return 'hold'
+    const run = new CommandRun(this.#session.record, judged.command)
+    if (this.discarding) return this.#skipped(run)
+    const refusal = this.#refusalOf(judged.decision) ?? (statement || !this.#mayBeSqlName(bind.statement) ? undefined : unknownName('prepared statement', bind.statement, '26000'))
+    if (refusal) {
+      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
+      return this.#refuse(refusal.response, false)
+    }
+    const again = statement ? this.#prepareAgain(statement) : undefined
+    this.#forwards(run, analysis)
+    const portal = { name: bind.portal, run, epoch: this.#pipeline.epoch }
+    this.#pipeline.push({ kind: 'bind', ours: false, settles: portals.change(bind.portal, segment, portal), run })
+    this.#lastBound = run
+    return again ? { before: again } : PASS
+  }
+
+  #describe(fields: FieldReader): Verdict | 'hold' {
+    const { kind, name } = decodeNamed(fields)
+    if (this.discarding) return DROP
+    const { statements, portals, segment } = this.#pipeline
+    const found = kind === PROTOCOL_STATEMENT ? statements.lookup(name, segment) : portals.lookup(name, segment)
+    if (found === 'later') return 'hold'
+    const statement = kind === PROTOCOL_STATEMENT && typeof found === 'object' ? (found.found as Statement) : undefined
+    const again = statement ? this.#prepareAgain(statement) : undefined
+    this.#pipeline.push({ kind: 'describe', ours: false, statement })
+    return again ? { before: again } : PASS
+  }
+
+  #execute(fields: FieldReader): Verdict | 'hold' {
+    const { portal: name, maxRows } = decodeExecute(fields)
+    if (this.discarding) return DROP
+    const { portals, segment, epoch } = this.#pipeline
+    const found = portals.lookup(name, segment)
+    if (found === 'later') return 'hold'
+    const portal = typeof found === 'object' ? found.found : undefined
+    if (!portal && !this.#mayBeSqlName(name)) {
+      // No portal has that name, and no SQL can have made one: the target's own error is the right answer.
+      this.#pipeline.push({ kind: 'describe', ours: false, statement: undefined })
+      return PASS
+    }
+    if (!portal || (name !== '' && portal.epoch !== epoch)) return this.#refuse(unknownName('portal', name, '34000', portal !== undefined).response, false)
+    const blocked = this.#session.blocked()
+    if (blocked !== undefined) {
+      this.#session.refusedUnrecorded(blocked)
+      return this.#refuse(cannotRecord(blocked, this.#session.id), false)
+    }
+    const { run } = portal
+    if (run !== this.#lastBound || run.executed) this.#session.record.execute(run.command, maxRows > 0 ? { 'agentaccess.execute.max_rows': maxRows } : {})
+    run.begins()
+    const expected = { kind: 'execute', ours: false, run } as const
+    this.#pipeline.push(expected)
+    const analysis = run.analysis
+    if (analysis?.renames) {
+      this.#pipeline.renames()
+      // What it does to names it has done when it is bound again, not to itself while it runs.
+      if (name === '') portal.epoch = this.#pipeline.epoch
+    }
+    if (analysis?.copiesIn) this.#pipeline.exclusive = expected
+    return PASS
+  }
+
+  #close(fields: FieldReader): Verdict {
+    const { kind, name } = decodeNamed(fields)
+    if (this.discarding) return DROP
+    const { statements, portals, segment } = this.#pipeline
+    if (kind === PROTOCOL_STATEMENT) {
+      this.#pipeline.push({ kind: 'close', ours: false, settles: statements.change(name, segment, undefined) })
+      return PASS
+    }
+    this.#pipeline.push({ kind: 'close', ours: false, settles: portals.change(name, segment, undefined) })
+    return PASS
+  }
+
+  #functionCall(fields: FieldReader): Verdict | 'hold' {
+    const { functionOid, values } = decodeFunctionCall(fields)
+    const analysis: Analysis = { operations: ['FUNCTION CALL'], statements: 1, renames: true, copiesIn: false, passwordOf: [] }
+    const text = `FUNCTION CALL ${functionOid}`
+    const judged = this.#judge('command', analysis, text, () => ({
+      'db.operation.name': 'FUNCTION CALL',
+      'agentaccess.operations': analysis.operations,
+      'agentaccess.message': 'FunctionCall',
+      'agentaccess.function.oid': functionOid,
+      ...(this.#recordsParameters ? { 'agentaccess.parameters': values.map((value) => value && decodeParameter(value.bytes, value.binary, 0)) } : {}),
+    }))
+    if (judged === 'hold') return 'hold'
+    const run = new CommandRun(this.#session.record, judged.command)
+    const refusal = this.#refusalOf(judged.decision)
+    if (refusal) {
+      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
+      return this.#refuse(refusal.response, true)
+    }
+    if (this.discarding) return this.#skipped(run)
+    const expected = { kind: 'function', ours: false, run } as const
+    this.#forwards(run, analysis)
+    this.#pipeline.push(expected)
+    this.#pipeline.exclusive = expected
+    this.#pipeline.segment++
+    return PASS
+  }
+
+  #sync(): Verdict {
+    this.discarding = false
+    this.#pipeline.push({ kind: 'sync', ours: false })
+    this.#pipeline.segment++
+    if (this.#pipeline.renamedSinceSync) this.#pipeline.epoch++
+    this.#pipeline.renamedSinceSync = false
+    return PASS
+  }
+
+  /**
+   * Records and decides. `hold`: a person decides; the same message comes again once they have, and is not recorded
+   * twice. A command that can't be recorded is refused without a record: that is what can't be done.
+   */
+  #judge(kind: 'command' | 'statement', analysis: Analysis, text: string, attributes: () => Attributes): { command: number; decision: Decision | { blocked: string } } | 'hold' {
+    if (this.#waiting) {
+      const { command, decision } = this.#waiting
+      if (!decision) return 'hold'
+      this.#waiting = undefined
+      return { command, decision }
+    }
+    const { record } = this.#session
+    const blocked = this.#session.blocked()
+    if (blocked !== undefined) {
+      this.#session.refusedUnrecorded(blocked)
+      return { command: 0, decision: { blocked } }
+    }
+    const command = kind === 'command' ? record.command(attributes()) : record.statement(attributes())
+    // The target ignores the rest of a pipeline that has failed: there is nothing to decide.
+    if (this.discarding) return { command, decision: { action: 'allow' } }
+    const understood: Understood = { text, operations: analysis.operations, builtIn: this.#builtIn(analysis), unreadable: analysis.unreadable }
+    const decision = this.#session.decide(command, understood)
+    if (!(decision instanceof Promise)) return { command, decision }
+    const waiting: Waiting = { command, decision: undefined, promise: Promise.resolve() }
+    waiting.promise = decision.then((made) => {
+      waiting.decision = made
+    })
+    this.#waiting = waiting
+    return 'hold'
+  }
+
+  #builtIn({ passwordOf }: Analysis): BuiltInDeny | undefined {
+    const { username } = this.#session.access.config.target
+    if (!passwordOf.some((role) => role === '*' || role === 'CURRENT_USER' || role === username)) return undefined
+    return { rule: 'built-in/injected-role', message: 'the password and validity of the role that the proxy logs in as are not to be changed through it' }
+  }
+
+  #refusalOf(decision: Decision | { blocked: string }): Refusal | undefined {
+    if ('blocked' in decision) return { rule: '', response: cannotRecord(decision.blocked, this.#session.id) }
+    if (decision.action !== 'deny') return undefined
+    return { rule: decision.rule, response: { severity: 'ERROR', sqlstate: '42501', message: decision.message, detail: `Denied by rule ${decision.rule}.`, hint: `Recorded as session ${this.#session.id}.` } }
+  }
+
+  /** In place of the message: an Execute that fails. `simple`: the agent waits for ReadyForQuery without a Sync. */
+  #refuse(response: PostgresError, simple: boolean): Verdict {
+    if (this.discarding) return DROP
+    // New each time: an agent that knew it could declare a cursor of that name.
+    const failing = message('E', Buffer.concat([cstrings(randomBytes(16).toString('hex')), Buffer.alloc(4)]))
+    this.#pipeline.push({ kind: 'denied', ours: true, response: errorResponse(response) })
+    if (!simple) {
+      this.discarding = true
+      return { before: failing, drop: true }
+    }
+    this.#sync()
+    return { before: Buffer.concat([failing, syncMessage]), drop: true }
+  }
+
+  #skipped(run: CommandRun): Verdict {
+    run.ends('skipped')
+    return DROP
+  }
+
+  #forwards(run: CommandRun, analysis: Analysis): void {
+    run.analysis = analysis
+    this.#begins(run)
+    // Planning at Bind runs code too: what may rename does so from here on.
+    if (analysis.renames) this.#pipeline.renames()
+  }
+
+  /** Whether a name that the protocol did not make may have been made by SQL. */
+  #mayBeSqlName(name: string): boolean {
+    return name !== '' && this.#pipeline.epoch > 0
+  }
+
+  /** A stale statement is closed and prepared again from its recorded text, so that it is what was judged. */
+  #prepareAgain(statement: Statement): Buffer | undefined {
+    if (statement.name === '' || statement.epoch === this.#pipeline.epoch) return undefined
+    statement.epoch = this.#pipeline.epoch
+    this.#pipeline.push({ kind: 'close', ours: true })
+    this.#pipeline.push({ kind: 'parse', ours: true })
+    return Buffer.concat([message('C', Buffer.concat([Buffer.from(PROTOCOL_STATEMENT), cstrings(statement.name)])), statement.parse])
+  }
+
+  get #recordsParameters(): boolean {
+    return this.#session.access.config.recording.parameters
+  }
+
+  #textAttributes(text: string, binary: boolean, { operations, unreadable: why }: Analysis): Attributes {
+    return {
+      'db.query.text': redactPasswords(text),
+      ...(binary ? { 'agentaccess.query.encoding': 'not UTF-8: each byte as its Latin-1 character' } : {}),
+      ...(operations.length === 1 ? { 'db.operation.name': operations[0] } : {}),
+      'agentaccess.operations': operations,
+      ...(why === undefined ? {} : { 'agentaccess.unreadable': why }),
+    }
+  }
+
+  #parameterAttributes(bind: BindMessage, statement: Statement | undefined): Attributes {
+    if (!this.#recordsParameters || bind.values.length === 0) return {}
+    const values: ParameterValue[] = bind.values.map((value, i) => value && decodeParameter(value.bytes, value.binary, statement?.parameterTypes[i] ?? 0))
+    return { 'agentaccess.parameters': values }
+  }
+}
+
+interface Refusal {
+  rule: string
+  response: PostgresError
+}
+
+function cannotRecord(why: string, session: string): PostgresError {
+  return { severity: 'ERROR', sqlstate: '53100', message: `the command can't be recorded, so it is not let through: ${why}`, hint: `Try again later. Session ${session}.` }
+}
+
+function unknownName(what: string, name: string, sqlstate: string, stale = false): Refusal {
+  const response: PostgresError = {
+    severity: 'ERROR',
+    sqlstate,
+    message: `${what} "${name}" does not exist`,
+    detail: stale ? 'Commands that ran since it was bound may have given its name to another portal, so the proxy does not run it.' : 'It was not made by a message of the protocol.',
+    hint: 'What SQL prepares or declares is used with SQL: EXECUTE, FETCH.',
+  }
+  return { rule: 'built-in/unknown-name', response }
+}

@@ -1,0 +1,90 @@
+// What the names of prepared statements and portals mean at the server, as far as that can be known.
+//
+// A name changes only when the server says so (ParseComplete, BindComplete, CloseComplete). Until then a change is pending:
+// within one pipeline segment (up to its Sync) it can be counted on, since after a failure the server skips the rest of
+// the segment; beyond the Sync it can't. And SQL can change what a name means behind the protocol's back (PREPARE,
+// DEALLOCATE, DECLARE, also inside a function): whatever ran that might have done so makes the names before it stale.
+import type { Analysis } from './sql/analyse.ts'
+import type { CommandRun } from './command-run.ts'
+
+export interface Statement {
+  name: string
+  text: string
+  analysis: Analysis
+  /** Type OIDs of the parameters; 0 where not known. */
+  parameterTypes: number[]
+  /** The Parse message as the client sent it, to prepare it again. */
+  parse: Buffer
+  /** The `epoch` after which it was last prepared. */
+  epoch: number
+}
+
+export interface Portal {
+  name: string
+  run: CommandRun
+  epoch: number
+}
+
+/** `later`: what the name means depends on a segment whose outcome is not known yet. */
+export type Lookup<T> = { found: T } | 'unknown' | 'later'
+
+/** What the server's answer does with a change. */
+export interface Settles<T> {
+  /** Returns what the name meant before. */
+  confirm: () => T | undefined
+  drop: () => void
+}
+
+interface PendingChange<T> {
+  name: string
+  segment: number
+  value: T | undefined
+}
+
+/** One of the server's two name spaces. The empty name is never stale: SQL can't speak of it. */
+export class Names<T extends { epoch: number }> {
+  readonly #known = new Map<string, T>()
+  #pending: PendingChange<T>[] = []
+
+  /** A change was forwarded: `value`, or undefined where the name is closed. Returns what settles it. */
+  change(name: string, segment: number, value: T | undefined): Settles<T> {
+    const change: PendingChange<T> = { name, segment, value }
+    this.#pending.push(change)
+    const settle = () => {
+      this.#pending = this.#pending.filter((other) => other !== change)
+    }
+    return {
+      drop: settle,
+      confirm: () => {
+        settle()
+        const replaced = this.#known.get(name)
+        if (change.value === undefined) this.#known.delete(name)
+        else this.#known.set(name, change.value)
+        return replaced
+      },
+    }
+  }
+
+  lookup(name: string, segment: number): Lookup<T> {
+    const pending = this.#pending.findLast((change) => change.name === name)
+    if (!pending) {
+      const found = this.#known.get(name)
+      return found ? { found } : 'unknown'
+    }
+    if (pending.segment !== segment) return 'later'
+    return pending.value ? { found: pending.value } : 'unknown'
+  }
+
+  /** Everything the server knows is gone. Returns what that was. */
+  clear(): T[] {
+    const removed = [...this.#known.values()]
+    this.#known.clear()
+    return removed
+  }
+
+  delete(name: string): T | undefined {
+    const value = this.#known.get(name)
+    this.#known.delete(name)
+    return value
+  }
+}

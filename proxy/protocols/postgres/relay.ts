@@ -1,0 +1,169 @@
+// One running session: bytes from agent to target and back, each through its stream, the record, and the gate.
+import type { Socket } from 'node:net'
+import type { Session } from '../../session.ts'
+import type { EndedBy } from '../../record/session-record.ts'
+import { ClientStream } from './client-stream.ts'
+import { Pipeline } from './pipeline.ts'
+import { TargetStream } from './target-stream.ts'
+import { errorResponse, message, ProtocolViolation, type PostgresError } from './wire.ts'
+
+/** How long a target may still answer what an agent, that is gone, had asked for: the record wants the outcome. */
+const LAST_ANSWERS_MS = 5000
+const terminate = message('X')
+
+export interface RelayEnds {
+  client: Socket
+  target: Socket
+  session: Session
+}
+
+export class Relay {
+  readonly #client: Socket
+  readonly #target: Socket
+  readonly #session: Session
+  readonly #pipeline: Pipeline
+  readonly #fromClient: ClientStream
+  readonly #fromTarget: TargetStream
+  readonly #done: Promise<void>
+  #finish: () => void = () => {}
+  #clientGone: string | undefined
+  #ended = false
+  #lastAnswers: NodeJS.Timeout | undefined
+
+  constructor({ client, target, session }: RelayEnds) {
+    this.#client = client
+    this.#target = target
+    this.#session = session
+    this.#pipeline = new Pipeline(session.record)
+    this.#fromClient = new ClientStream(this.#pipeline, session)
+    this.#fromTarget = new TargetStream(this.#pipeline, session)
+    this.#done = new Promise((resolve) => {
+      this.#finish = resolve
+    })
+  }
+
+  /** Runs the session to its end. */
+  run(): Promise<void> {
+    const [client, target] = [this.#client, this.#target]
+    this.#session.onEndRequested((by, why) => this.#end(by, why, { severity: 'FATAL', sqlstate: '57P01', message: `terminating connection: ${why}` }))
+    client.on('data', (chunk: Buffer) => this.#onClient(chunk))
+    client.on('drain', () => target.resume())
+    client.on('error', (error) => this.#clientLeft(error.message))
+    client.on('end', () => this.#clientLeft('it closed the connection'))
+    client.on('close', () => this.#clientLeft('it closed the connection'))
+    target.on('data', (chunk: Buffer) => this.#onTarget(chunk))
+    target.on('drain', () => this.#readOn())
+    target.on('error', (error) => this.#targetLeft(error.message))
+    target.on('end', () => this.#targetLeft('it closed the connection'))
+    target.on('close', () => this.#targetLeft('it closed the connection'))
+    return this.#done
+  }
+
+  #onClient(chunk: Buffer): void {
+    if (this.#ended || this.#clientGone !== undefined) return
+    try {
+      const { out, begun, terminated } = this.#fromClient.feed(chunk)
+      if (this.#fromClient.held) this.#hold()
+      if (out.length > 0) {
+        this.#session.pass(
+          () => {
+            // What had not gone when the session ended is in the record as not executed.
+            if (this.#ended) return
+            for (const run of begun) run.forwarded = true
+            for (const bytes of out) if (!this.#target.write(bytes)) this.#client.pause()
+          },
+          (reason) => this.#cannotRecord(reason),
+        )
+      }
+      if (terminated) this.#clientLeft(undefined)
+    } catch (error) {
+      this.#violated(error, 'client')
+    }
+  }
+
+  /** A message waits for an answer or a decision: the client's bytes stay in its socket meanwhile. */
+  #hold(): void {
+    this.#client.pause()
+    this.#fromClient.decision?.then(
+      () => this.#readOn(),
+      (error: unknown) => this.#violated(error, 'client'),
+    )
+  }
+
+  /** Looks again at what was held, and reads on where nothing is held any more. */
+  #readOn(): void {
+    if (this.#ended) return
+    if (this.#fromClient.held) this.#onClient(Buffer.alloc(0))
+    if (!this.#fromClient.held && !this.#target.writableNeedDrain) this.#client.resume()
+  }
+
+  #onTarget(chunk: Buffer): void {
+    if (this.#ended) return
+    try {
+      const out = this.#fromTarget.feed(chunk)
+      if (this.#clientGone !== undefined) {
+        if (this.#pipeline.idle) this.#endAfterClient()
+        return
+      }
+      this.#session.pass(
+        () => {
+          for (const bytes of out) if (!this.#client.write(bytes)) this.#target.pause()
+        },
+        (reason) => this.#cannotRecord(reason),
+      )
+      if (this.#fromClient.held) this.#readOn()
+    } catch (error) {
+      this.#violated(error, 'target')
+    }
+  }
+
+  #violated(error: unknown, by: 'client' | 'target'): void {
+    const why = error instanceof Error ? error.message : String(error)
+    const known = error instanceof ProtocolViolation
+    this.#end(by === 'client' ? 'proxy' : 'target', known ? `protocol violation: ${why}` : `internal error: ${why}`, { severity: 'FATAL', sqlstate: known ? '08P01' : 'XX000', message: known ? why : 'the proxy failed on this message, and ends the connection' })
+  }
+
+  #cannotRecord(reason: string): void {
+    this.#end('proxy', reason, { severity: 'FATAL', sqlstate: '53100', message: `what crossed the connection can't be recorded, so the connection ends: ${reason}` })
+  }
+
+  /** The agent is gone. What it had asked for may still be answered; then the target's connection ends. */
+  #clientLeft(why: string | undefined): void {
+    if (this.#ended || this.#clientGone !== undefined) return
+    this.#clientGone = why ?? ''
+    if (this.#pipeline.idle) this.#endAfterClient()
+    else {
+      this.#target.resume()
+      this.#lastAnswers = setTimeout(() => this.#endAfterClient(), LAST_ANSWERS_MS)
+    }
+  }
+
+  #endAfterClient(): void {
+    this.#end('client', this.#clientGone === '' ? undefined : this.#clientGone)
+  }
+
+  #targetLeft(why: string): void {
+    const { farewell } = this.#pipeline
+    this.#end('target', farewell ?? why, farewell === undefined ? { severity: 'FATAL', sqlstate: '08006', message: 'the target closed the connection' } : undefined)
+  }
+
+  /** Ends both connections and the record. `response` is the client's last message. */
+  #end(by: EndedBy, why: string | undefined, response?: PostgresError): void {
+    if (this.#ended) return
+    this.#ended = true
+    clearTimeout(this.#lastAnswers)
+    this.#pipeline.abandon()
+    this.#session.end(by, why)
+    const close = () => {
+      if (response && this.#clientGone === undefined) this.#client.write(errorResponse(response))
+      this.#client.end()
+      if (by === 'client' && this.#pipeline.idle) this.#target.end(terminate)
+      else this.#target.destroy()
+      // An agent that does not read must not keep the socket.
+      setTimeout(() => this.#client.destroy(), 1000).unref()
+      this.#finish()
+    }
+    // In order behind what already waits at the gate.
+    this.#session.pass(close, close)
+  }
+}

@@ -1,0 +1,265 @@
+// Reads what the target sends, from a view of the bytes: what answers what, and what the client may see of it. Bytes go on
+// as they came, in whole pieces; data rows and COPY data flow through without being gathered.
+import type { Session } from '../../session.ts'
+import { CopyDigest } from './copy-digest.ts'
+import { endPortal, type Expected, type Pipeline } from './pipeline.ts'
+import { taskOfApplicationName } from './startup.ts'
+import { errorFields, FieldReader, HEADER, ProtocolViolation } from './wire.ts'
+
+/** A message that must be read whole is never longer, but for an error, of which the beginning is enough. */
+const MAX_GATHERED = 4 * 1024 * 1024
+const ERROR_PREFIX = 64 * 1024
+
+const T = Object.fromEntries([...'123ACDEGHINRSTVWZcdknstv'].map((letter) => [letter, letter.charCodeAt(0)])) as Record<string, number>
+
+export class TargetStream {
+  readonly #pipeline: Pipeline
+  readonly #session: Session
+  /** Bytes of a message that is not whole yet, of which nothing has been passed on. */
+  #carry: Buffer = Buffer.alloc(0)
+  /** Bytes of the message in flight that are still to come. */
+  #left = 0
+  #dropping = false
+  #copyData: CopyDigest | undefined
+
+  constructor(pipeline: Pipeline, session: Session) {
+    this.#pipeline = pipeline
+    this.#session = session
+  }
+
+  /** Takes a chunk and returns what goes to the client. @throws ProtocolViolation */
+  feed(chunk: Buffer): Buffer[] {
+    const out: Buffer[] = []
+    const bytes = this.#carry.length > 0 ? Buffer.concat([this.#carry, chunk]) : chunk
+    let at = 0
+    let from = 0
+    while (at < bytes.length) {
+      if (this.#left > 0) {
+        const end = Math.min(bytes.length, at + this.#left)
+        this.#copyData?.add(bytes, at, end)
+        this.#left -= end - at
+        at = end
+        if (this.#dropping) from = at
+        continue
+      }
+      const start = at
+      const passes = this.#message(bytes, at)
+      if (passes === undefined) break
+      at = Math.min(bytes.length, passes.end)
+      this.#left = passes.end - at
+      this.#dropping = !passes.keep
+      if (passes.keep) continue
+      if (start > from) out.push(bytes.subarray(from, start))
+      if (passes.instead) out.push(passes.instead)
+      from = at
+    }
+    if (at > from) out.push(bytes.subarray(from, at))
+    this.#carry = at < bytes.length ? Buffer.from(bytes.subarray(at)) : Buffer.alloc(0)
+    return out
+  }
+
+  /** Reads the message at `start`. Undefined where more of it is needed; `end` may lie beyond the bytes that are here. */
+  #message(bytes: Buffer, start: number): { end: number; keep: boolean; instead?: Buffer } | undefined {
+    if (bytes.length - start < HEADER) return undefined
+    const type = bytes[start]!
+    const length = bytes.readUInt32BE(start + 1)
+    if (length < 4) throw new ProtocolViolation('the target sent a message of invalid length')
+    const end = start + 1 + length
+    this.#copyData = undefined
+    switch (type) {
+      case T.D:
+        this.#row(length - 4)
+        return { end, keep: true }
+      case T.d:
+        return this.#copyOutData(bytes, start, end)
+      case T.N:
+      case T.A:
+        return { end, keep: true }
+      case T.E:
+        if (bytes.length < Math.min(end, start + HEADER + ERROR_PREFIX)) return undefined
+        return { end, ...this.#error(bytes.subarray(start + HEADER, Math.min(end, bytes.length))) }
+      default:
+        if (length > MAX_GATHERED) throw new ProtocolViolation(`the target sent a message of type ${String.fromCharCode(type)} and ${length} bytes`)
+        if (bytes.length < end) return undefined
+        return { end, ...this.#whole(type, bytes, start + HEADER, end) }
+    }
+  }
+
+  #expects(kind: Expected['kind']): Expected {
+    const head = this.#pipeline.head()
+    if (head?.kind !== kind) throw new ProtocolViolation(`the target answered ${head?.kind ?? 'nothing'} with what answers ${kind}`)
+    return head
+  }
+
+  #row(bytes: number): void {
+    const head = this.#pipeline.head()
+    if (head?.kind !== 'execute' && head?.kind !== 'query') throw new ProtocolViolation('the target sent a row that nothing asked for')
+    head.run.row(bytes)
+  }
+
+  #copyOutData(bytes: Buffer, start: number, end: number): { end: number; keep: boolean } {
+    const head = this.#pipeline.head()
+    const run = head?.kind === 'execute' || head?.kind === 'query' ? head.run : undefined
+    if (run?.copy?.direction !== 'out') throw new ProtocolViolation('the target sent COPY data that nothing asked for')
+    this.#copyData = run.copy
+    run.copyMoved()
+    run.copy.rows = (run.copy.rows ?? 0) + 1
+    // The header is not data; what of the body is not here yet is added as it comes.
+    run.copy.add(bytes, start + HEADER, Math.min(end, bytes.length))
+    return { end, keep: true }
+  }
+
+  #whole(type: number, bytes: Buffer, start: number, end: number): { keep: boolean } {
+    const pipeline = this.#pipeline
+    switch (type) {
+      case T['1']:
+        return this.#settled(this.#expects('parse'))
+      case T['2']:
+        return this.#settled(this.#expects('bind'))
+      case T['3']:
+        return this.#settled(this.#expects('close'))
+      case T.t: {
+        const head = this.#expects('describe')
+        if (head.kind === 'describe' && head.statement) head.statement.parameterTypes = typeOids(bytes, start, end)
+        return keep
+      }
+      case T.T:
+      case T.n:
+        if (pipeline.head()?.kind === 'describe') pipeline.pop()
+        else if (pipeline.head()?.kind !== 'query') throw new ProtocolViolation('the target described what nothing asked for')
+        return keep
+      case T.C:
+        return this.#completed(bytes.toString('utf8', start, end - 1))
+      case T.I:
+        return this.#finished((head) => head.run.empty())
+      case T.s: {
+        const head = this.#expects('execute')
+        if (head.kind === 'execute') pipeline.pop()
+        return keep
+      }
+      case T.G:
+      case T.H:
+        return this.#copyBegins(type === T.G ? 'in' : 'out')
+      case T.c:
+        return keep
+      case T.V:
+        if (this.#expects('function').kind === 'function') this.#finished((head) => head.run.completed('FUNCTION CALL'), 'function')
+        return keep
+      case T.S:
+        this.#parameterStatus(new FieldReader(bytes, start, end))
+        return keep
+      case T.Z:
+        return this.#ready(String.fromCharCode(bytes[start]!))
+      default:
+        throw new ProtocolViolation(`the target sent a message of unknown type ${JSON.stringify(String.fromCharCode(type))}`)
+    }
+  }
+
+  #settled(head: Expected): { keep: boolean } {
+    this.#pipeline.pop()
+    const replaced = 'settles' in head ? head.settles?.confirm() : undefined
+    if (replaced && 'run' in replaced) endPortal(replaced.run)
+    return { keep: !head.ours }
+  }
+
+  #completed(tag: string): { keep: boolean } {
+    return this.#finished((head) => head.run.completed(tag))
+  }
+
+  /** A statement is done: an Execute is answered, a Query goes on until ReadyForQuery. */
+  #finished(settle: (head: Extract<Expected, { kind: 'execute' | 'query' | 'function' }>) => void, ...more: 'function'[]): { keep: boolean } {
+    const pipeline = this.#pipeline
+    const head = pipeline.head()
+    if (head?.kind !== 'execute' && head?.kind !== 'query' && !(head?.kind === 'function' && more.length > 0)) throw new ProtocolViolation('the target completed what nothing asked for')
+    settle(head)
+    pipeline.lastRun = head.run
+    if (pipeline.copyIn === head.run) pipeline.copyIn = undefined
+    if (head.kind === 'execute') {
+      if (pipeline.exclusive === head) pipeline.exclusive = undefined
+      pipeline.pop()
+    }
+    return keep
+  }
+
+  #copyBegins(direction: 'in' | 'out'): { keep: boolean } {
+    const pipeline = this.#pipeline
+    const head = pipeline.head()
+    if (head?.kind !== 'execute' && head?.kind !== 'query') throw new ProtocolViolation('the target began a COPY that nothing asked for')
+    if (direction === 'in') {
+      // Only what may copy in is forwarded alone: otherwise the messages behind it would be taken for its data.
+      if (pipeline.exclusive !== head) throw new ProtocolViolation('the target asks for COPY data out of place')
+      pipeline.copyIn = head.run
+      if (head.kind === 'execute') pipeline.dropSyncs()
+    }
+    head.run.copyBegins(new CopyDigest(direction))
+    return keep
+  }
+
+  #error(body: Buffer): { keep: boolean; instead?: Buffer } {
+    const pipeline = this.#pipeline
+    const head = pipeline.head()
+    if (pipeline.copyIn) {
+      pipeline.copyIn = undefined
+      pipeline.strayCopy = true
+    }
+    switch (head?.kind) {
+      case undefined:
+        // Nothing was asked: the target ends the connection (a time-out, a shutdown).
+        pipeline.farewell = errorFields(body).get('M') ?? ''
+        return keep
+      case 'sync':
+        // The commit failed, of what had been answered as done.
+        pipeline.lastRun?.failed(body)
+        return keep
+      case 'denied':
+        pipeline.skipToSync()
+        return { keep: false, instead: head.response }
+      case 'query':
+      case 'function':
+        head.run.failed(body)
+        return keep
+      case 'parse':
+      case 'bind':
+      case 'execute':
+        head.run?.failed(body)
+        if ('settles' in head) head.settles?.drop()
+        pipeline.skipToSync()
+        return keep
+      case 'describe':
+      case 'close':
+        if ('settles' in head) head.settles?.drop()
+        pipeline.skipToSync()
+        return keep
+    }
+  }
+
+  #ready(status: string): { keep: boolean } {
+    const pipeline = this.#pipeline
+    const head = pipeline.head()
+    if (head?.kind !== 'sync' && head?.kind !== 'query' && head?.kind !== 'function') throw new ProtocolViolation('the target is ready, and was not asked to be')
+    if (status !== 'I' && status !== 'T' && status !== 'E') throw new ProtocolViolation('the target has an unknown transaction status')
+    if (head.kind !== 'sync') {
+      head.run.settle()
+      head.run.ends('skipped')
+      pipeline.exclusive = undefined
+    }
+    pipeline.pop()
+    pipeline.transaction = status
+    if (status === 'I') pipeline.transactionEnded()
+    return keep
+  }
+
+  #parameterStatus(fields: FieldReader): void {
+    if (fields.cstring() !== 'application_name') return
+    const claimed = taskOfApplicationName(fields.cstring())
+    if (claimed) this.#session.taskChanged(claimed.task, claimed.source)
+  }
+}
+
+const keep = { keep: true } as const
+
+/** ParameterDescription: count (2), type OIDs (4 each). */
+function typeOids(bytes: Buffer, start: number, end: number): number[] {
+  const fields = new FieldReader(bytes, start, end)
+  return Array.from({ length: fields.count() }, () => fields.uint32())
+}
