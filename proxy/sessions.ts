@@ -48,4 +48,3 @@ export class Sessions {
     return [...this.#live]
   }
 }
-

@@ -2,7 +2,20 @@ export { chainNext, chainNextContiguous, chainStart, sha256Hex, type ChainKind }
 export { DirectoryStore } from './directory-store.ts'
 export type * from './event.generated.ts'
 export { generateSigningKeyPem, keyId, parsePublicKeyObject, publicKeyObject, publicKeysFromPem, signerFromPem, type Signer } from './keys.ts'
-export { blobName, indexName, keyObjectName, ledgerFolder, locateSession, manifestName, MAX_LINE_BYTES, partName, sessionFolder, uuidText, uuidTime, type SessionLocation } from './layout.ts'
+export {
+  blobName,
+  indexName,
+  keyObjectName,
+  ledgerFolder,
+  locateSession,
+  manifestName,
+  MAX_LINE_BYTES,
+  partName,
+  sessionFolder,
+  uuidText,
+  uuidTime,
+  type SessionLocation,
+} from './layout.ts'
 export { LogWriter, timestamp, type LineSink, type LogPosition } from './log-writer.ts'
 export { sealManifest, type Manifest, type PartEntry } from './manifest.ts'
 export { readEvents } from './read-events.ts'

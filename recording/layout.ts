@@ -36,7 +36,9 @@ export const keyObjectName = (id: string) => `keys/${id}.json`
 
 /** `index/<yyyy>/<mm>/<dd>/<namespace>/<session-id>.json`: rebuildable, never trusted over the rest. */
 export function indexName(namespace: string, session: string): string {
-  return `${sessionFolder(namespace, session).replace(/^sessions/, 'index').slice(0, -1)}.json`
+  return `${sessionFolder(namespace, session)
+    .replace(/^sessions/, 'index')
+    .slice(0, -1)}.json`
 }
 
 export interface SessionLocation {

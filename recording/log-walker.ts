@@ -60,7 +60,10 @@ export class LogWalker {
     const expected = this.#seq + 1
     const line = this.#parse(bytes, expected)
     if (line.seq !== expected) {
-      throw new AlteredError(expected, line.seq > expected ? `events ${expected} to ${line.seq - 1} are missing` : `event ${line.seq} stands where event ${expected} belongs`)
+      throw new AlteredError(
+        expected,
+        line.seq > expected ? `events ${expected} to ${line.seq - 1} are missing` : `event ${line.seq} stands where event ${expected} belongs`,
+      )
     }
     const headBefore = this.head
     if (line.prev !== headBefore.slice(0, PREV_DIGITS)) {
@@ -82,7 +85,14 @@ export class LogWalker {
     } catch {
       throw new AlteredError(expected, `event ${expected} is not a JSON object in UTF-8`)
     }
-    if (typeof line !== 'object' || line === null || !('kind' in line) || typeof line.kind !== 'string' || !('seq' in line) || !Number.isSafeInteger(line.seq)) {
+    if (
+      typeof line !== 'object' ||
+      line === null ||
+      !('kind' in line) ||
+      typeof line.kind !== 'string' ||
+      !('seq' in line) ||
+      !Number.isSafeInteger(line.seq)
+    ) {
       throw new AlteredError(expected, `event ${expected} has no kind or no sequence number`)
     }
     if ((line as Record<string, unknown>)[this.kind] !== this.id) throw new AlteredError(expected, `event ${expected} belongs to another ${this.kind}`)
@@ -97,7 +107,8 @@ export class LogWalker {
     }
     const text = gapText({ log: this.id, seq: line.seq, through, before, chain })
     if (this.#signed(line.key, text, line.sig) === 'wrong') throw new AlteredError(line.seq, `the gap at ${line.seq} is not signed by the key it names`)
-    if (this.#signed(line.key, text, line.sig) === 'unknown key') throw new AlteredError(line.seq, `the gap at ${line.seq} is signed by a key that is not trusted: ${String(line.key)}`)
+    if (this.#signed(line.key, text, line.sig) === 'unknown key')
+      throw new AlteredError(line.seq, `the gap at ${line.seq} is signed by a key that is not trusted: ${String(line.key)}`)
     this.#lost.push({ from: line.seq, through })
     this.#head = Buffer.from(chain, 'hex')
     this.#seq = through

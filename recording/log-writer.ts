@@ -74,7 +74,11 @@ export class LogWriter {
   write(kind: string, now: number, fields: string): number {
     const seq = ++this.#seq
     const prev = this.#head.toString('hex', 0, PREV_DIGITS / 2)
-    this.#head = this.#sink.append(this, this.#head, `{"seq":${seq},"kind":"${kind}","${this.kind}":"${this.id}","prev":"${prev}","time":"${timestamp(now)}"${fields}}`)
+    this.#head = this.#sink.append(
+      this,
+      this.#head,
+      `{"seq":${seq},"kind":"${kind}","${this.kind}":"${this.id}","prev":"${prev}","time":"${timestamp(now)}"${fields}}`,
+    )
     if (this.#unsigned++ === 0) this.unsignedSince = now
     return seq
   }
@@ -86,7 +90,11 @@ export class LogWriter {
     const claim = adopted ? ({ mode: 'adopted', adoptedFrom: this.#signedThrough + 1 } as const) : ({ mode: 'live' } as const)
     const sig = this.#signer.sign(checkpointText({ session: this.id, through, head, ...claim }))
     const from = adopted ? `,"adoptedFrom":${this.#signedThrough + 1}` : ''
-    const seq = this.write('checkpoint', now, `,"through":${through},"head":"${head}","mode":"${claim.mode}"${from}${copies ? `,"copies":${copies}` : ''},"key":"${this.#signer.keyId}","sig":"${sig}"`)
+    const seq = this.write(
+      'checkpoint',
+      now,
+      `,"through":${through},"head":"${head}","mode":"${claim.mode}"${from}${copies ? `,"copies":${copies}` : ''},"key":"${this.#signer.keyId}","sig":"${sig}"`,
+    )
     this.#markSigned(through)
     return seq
   }
@@ -106,7 +114,11 @@ export class LogWriter {
     const before = this.#head.toString('hex')
     const claim = { log: this.id, seq: this.#seq + 1, through, before, chain: chain.toString('hex') }
     const sig = this.#signer.sign(gapText(claim))
-    this.write('gap', now, `,"reason":${JSON.stringify(reason)},"through":${through},"before":"${before}","chain":"${claim.chain}","key":"${this.#signer.keyId}","sig":"${sig}"`)
+    this.write(
+      'gap',
+      now,
+      `,"reason":${JSON.stringify(reason)},"through":${through},"before":"${before}","chain":"${claim.chain}","key":"${this.#signer.keyId}","sig":"${sig}"`,
+    )
     this.#seq = through
     this.#head = chain
   }

@@ -2,7 +2,7 @@
 import { signatureHolds, type Signer } from './keys.ts'
 import type { KeyObject } from 'node:crypto'
 
-export const MANIFEST_TYPE = 'application/vnd.agentaccess.manifest.v1+json'
+const MANIFEST_TYPE = 'application/vnd.agentaccess.manifest.v1+json'
 
 export interface PartEntry {
   name: string
@@ -57,7 +57,12 @@ export function openManifest(bytes: Buffer): OpenedManifest {
     ledger: { spool: string(ledger.spool, 'ledger.spool'), n: integer(ledger.n, 'ledger.n') },
     parts: array(body.parts, 'parts').map((part, i) => {
       const p = record(part, `parts[${i}]`)
-      return { name: string(p.name, 'name'), firstSeq: integer(p.firstSeq, 'firstSeq'), lastSeq: integer(p.lastSeq, 'lastSeq'), bytes: integer(p.bytes, 'bytes') }
+      return {
+        name: string(p.name, 'name'),
+        firstSeq: integer(p.firstSeq, 'firstSeq'),
+        lastSeq: integer(p.lastSeq, 'lastSeq'),
+        bytes: integer(p.bytes, 'bytes'),
+      }
     }),
     blobs: array(body.blobs, 'blobs').map((blob) => string(blob, 'blobs[]')),
     events: integer(body.events, 'events'),

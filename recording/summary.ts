@@ -25,7 +25,23 @@ export interface SessionSummary {
 }
 
 export function newSummary(session: string, namespace: string): SessionSummary {
-  return { session, namespace, access: '', agent: '', proof: '', task: '', target: '', started: '', time: '', commands: 0, denied: 0, errors: 0, rows: 0, open: [], signedThrough: 0 }
+  return {
+    session,
+    namespace,
+    access: '',
+    agent: '',
+    proof: '',
+    task: '',
+    target: '',
+    started: '',
+    time: '',
+    commands: 0,
+    denied: 0,
+    errors: 0,
+    rows: 0,
+    open: [],
+    signedThrough: 0,
+  }
 }
 
 const text = (attributes: Record<string, unknown>, name: string): string => {

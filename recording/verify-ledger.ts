@@ -4,7 +4,7 @@ import { EvidenceError, listFolder, readPart } from './read-lines.ts'
 import { ledgerHeadText } from './signed-text.ts'
 import type { EvidenceReader } from './store.ts'
 
-export interface LedgerSession {
+interface LedgerSession {
   n: number
   session: string
   access: string
@@ -32,7 +32,12 @@ export interface WantedHead {
   found: boolean
 }
 
-export async function readLedger(store: EvidenceReader, location: { namespace: string; spool: string; folder: string }, signed: SignatureCheck, wanted?: WantedHead): Promise<Ledger> {
+export async function readLedger(
+  store: EvidenceReader,
+  location: { namespace: string; spool: string; folder: string },
+  signed: SignatureCheck,
+  wanted?: WantedHead,
+): Promise<Ledger> {
   const ledger: Ledger = { ...location, sessions: new Map(), lastN: 0, head: undefined, lost: [] }
   const walker = new LogWalker('ledger', location.spool, signed)
   let object: string | undefined
@@ -42,7 +47,8 @@ export async function readLedger(store: EvidenceReader, location: { namespace: s
     let number = 1
     for (const part of parts) {
       object = part.key
-      if (part.number !== number) throw new EvidenceError(part.key, part.number > number ? `ledger part ${number} is missing` : `there are two ledger parts ${part.number}`)
+      if (part.number !== number)
+        throw new EvidenceError(part.key, part.number > number ? `ledger part ${number} is missing` : `there are two ledger parts ${part.number}`)
       number++
       let last: Line | undefined
       for await (const lines of readPart(store, part)) {

@@ -39,10 +39,24 @@ interface Walked {
 }
 
 /** `ledgerOf` finds the ledger that a session says it is in; undefined where there is none. */
-export async function verifySession(store: EvidenceReader, location: SessionLocation, trust: Trust, ledgerOf: (spool: string) => Promise<Ledger | undefined>): Promise<SessionReport> {
+export async function verifySession(
+  store: EvidenceReader,
+  location: SessionLocation,
+  trust: Trust,
+  ledgerOf: (spool: string) => Promise<Ledger | undefined>,
+): Promise<SessionReport> {
   const used = new Set<string>()
   const signed = signatureCheck(trust, used)
-  const walked: Walked = { walker: new LogWalker('session', location.session, signed), parts: [], ended: false, lastIsCheckpoint: false, lastCheckpoint: 0, gap: undefined, started: undefined, blobs: new Set() }
+  const walked: Walked = {
+    walker: new LogWalker('session', location.session, signed),
+    parts: [],
+    ended: false,
+    lastIsCheckpoint: false,
+    lastCheckpoint: 0,
+    gap: undefined,
+    started: undefined,
+    blobs: new Set(),
+  }
   const report = (verdict: Verdict, detail: string, at: { seq?: number; object?: string } = {}): SessionReport => ({
     session: location.session,
     namespace: location.namespace,
@@ -52,7 +66,8 @@ export async function verifySession(store: EvidenceReader, location: SessionLoca
     events: walked.walker.seq,
     keys: [...used],
   })
-  if (location.folder !== sessionFolder(location.namespace, location.session)) return report('altered', 'the session does not lie in the folder of its day', { object: location.folder })
+  if (location.folder !== sessionFolder(location.namespace, location.session))
+    return report('altered', 'the session does not lie in the folder of its day', { object: location.folder })
   try {
     const { parts, others } = await listFolder(store, location.folder)
     await walkParts(store, parts, walked, signed)
@@ -60,7 +75,10 @@ export async function verifySession(store: EvidenceReader, location: SessionLoca
     const manifest = others.includes(manifestName) ? await checkManifest(store, location.folder + manifestName, walked, trust, used) : undefined
     const missing = await checkLedger(walked, manifest !== undefined, location, ledgerOf)
     if (missing) return report('incomplete', missing)
-    if (!walked.ended) return report('incomplete', `no end: the record stops after event ${walked.walker.seq}, signed up to ${walked.lastCheckpoint}`, { seq: walked.walker.seq + 1 })
+    if (!walked.ended)
+      return report('incomplete', `no end: the record stops after event ${walked.walker.seq}, signed up to ${walked.lastCheckpoint}`, {
+        seq: walked.walker.seq + 1,
+      })
     if (!manifest) return report('incomplete', 'it ended, and its manifest is not here', { object: location.folder + manifestName })
   } catch (error) {
     if (error instanceof AlteredError) return report('altered', error.message, { seq: error.seq, ...objectOf(walked, error.seq, location.folder) })
@@ -68,7 +86,12 @@ export async function verifySession(store: EvidenceReader, location: SessionLoca
     throw error
   }
   const { lost } = walked.walker
-  if (lost.length > 0) return report('damaged', `the proxy's spool was damaged: ${lost.map(({ from, through }) => `events ${from} to ${through}`).join(', ')} are lost; the rest is as recorded`, { seq: lost[0]!.from })
+  if (lost.length > 0)
+    return report(
+      'damaged',
+      `the proxy's spool was damaged: ${lost.map(({ from, through }) => `events ${from} to ${through}`).join(', ')} are lost; the rest is as recorded`,
+      { seq: lost[0]!.from },
+    )
   if (walked.gap !== undefined) return report('damaged', `the record says that something is missing: ${walked.gap}`)
   if (!trust.given) return report('consistent, signer not checked', `signed by ${[...used].join(', ')}: compare it, or give the public key`)
   return report('whole', `${walked.walker.seq} events, chain, signatures, manifest and ledger agree`)
@@ -83,7 +106,11 @@ async function walkParts(store: EvidenceReader, parts: Awaited<ReturnType<typeof
   const { walker } = walked
   let number = 1
   for (const part of parts) {
-    if (part.number !== number) throw new EvidenceError(part.key, part.number > number ? `part ${number} is missing: events from ${walker.seq + 1} on` : `there are two parts ${part.number}`)
+    if (part.number !== number)
+      throw new EvidenceError(
+        part.key,
+        part.number > number ? `part ${number} is missing: events from ${walker.seq + 1} on` : `there are two parts ${part.number}`,
+      )
     number++
     const entry: PartEntry = { name: part.name, firstSeq: walker.seq + 1, lastSeq: 0, bytes: part.bytes }
     walked.parts.push(entry)
@@ -96,7 +123,8 @@ async function walkParts(store: EvidenceReader, parts: Awaited<ReturnType<typeof
 function takeLine(walked: Walked, bytes: Buffer, signed: SignatureCheck): void {
   const { walker } = walked
   const { line, headBefore } = walker.next(bytes)
-  if (walked.ended && (line.kind !== 'checkpoint' || walked.lastIsCheckpoint)) throw new AlteredError(line.seq, `event ${line.seq} follows the end of the session`)
+  if (walked.ended && (line.kind !== 'checkpoint' || walked.lastIsCheckpoint))
+    throw new AlteredError(line.seq, `event ${line.seq} follows the end of the session`)
   if (line.seq === 1 && line.kind === 'session.started') walked.started = ledgerNumber(line)
   else if (line.seq === 1 && line.kind !== 'gap') throw new AlteredError(1, `the session begins with ${line.kind}`)
   walked.lastIsCheckpoint = line.kind === 'checkpoint'
@@ -111,19 +139,23 @@ function takeLine(walked: Walked, bytes: Buffer, signed: SignatureCheck): void {
 
 function ledgerNumber(line: Line): { spool: string; n: number } {
   const ledger = line.ledger
-  if (typeof ledger === 'object' && ledger !== null && 'spool' in ledger && 'n' in ledger && typeof ledger.spool === 'string' && typeof ledger.n === 'number') return { spool: ledger.spool, n: ledger.n }
+  if (typeof ledger === 'object' && ledger !== null && 'spool' in ledger && 'n' in ledger && typeof ledger.spool === 'string' && typeof ledger.n === 'number')
+    return { spool: ledger.spool, n: ledger.n }
   throw new AlteredError(1, 'the session does not say its number in the ledger')
 }
 
 function checkCheckpoint(line: Line, session: string, headBefore: string, lastCheckpoint: number, signed: SignatureCheck): void {
   const { mode, through, head, adoptedFrom } = line
   const since = `events ${lastCheckpoint + 1} to ${line.seq - 1}`
-  if (through !== line.seq - 1 || (mode !== 'live' && mode !== 'adopted') || adoptedFrom !== (mode === 'adopted' ? lastCheckpoint + 1 : undefined)) throw new AlteredError(line.seq, `the checkpoint at ${line.seq} is malformed`)
+  if (through !== line.seq - 1 || (mode !== 'live' && mode !== 'adopted') || adoptedFrom !== (mode === 'adopted' ? lastCheckpoint + 1 : undefined))
+    throw new AlteredError(line.seq, `the checkpoint at ${line.seq} is malformed`)
   const text = checkpointText({ session, through, head: headBefore, mode, adoptedFrom: mode === 'adopted' ? lastCheckpoint + 1 : undefined })
   if (head !== headBefore) throw new AlteredError(lastCheckpoint + 1, `${since} are not those that checkpoint ${line.seq} speaks of`)
   const verdict = signed(line.key, text, line.sig)
-  if (verdict === 'unknown key') throw new AlteredError(lastCheckpoint + 1, `checkpoint ${line.seq}, over ${since}, is signed by a key that is not trusted: ${String(line.key)}`)
-  if (verdict === 'wrong') throw new AlteredError(lastCheckpoint + 1, `the signature of checkpoint ${line.seq} does not hold: ${since} are not those that were signed`)
+  if (verdict === 'unknown key')
+    throw new AlteredError(lastCheckpoint + 1, `checkpoint ${line.seq}, over ${since}, is signed by a key that is not trusted: ${String(line.key)}`)
+  if (verdict === 'wrong')
+    throw new AlteredError(lastCheckpoint + 1, `the signature of checkpoint ${line.seq} does not hold: ${since} are not those that were signed`)
 }
 
 /** Attributes that end in `.blob` name a blob of the session. */
@@ -167,20 +199,29 @@ async function checkManifest(store: EvidenceReader, key: string, walked: Walked,
   for (const [i, part] of manifest.parts.entries()) {
     const here = walked.parts[i]
     if (!here) throw new AlteredError(part.firstSeq, `part ${part.name} is missing: events ${part.firstSeq} to ${part.lastSeq}`)
-    if (here.name !== part.name || here.firstSeq !== part.firstSeq || here.lastSeq !== part.lastSeq || here.bytes !== part.bytes) throw new AlteredError(part.firstSeq, `part ${i + 1} is not the one in the manifest`)
+    if (here.name !== part.name || here.firstSeq !== part.firstSeq || here.lastSeq !== part.lastSeq || here.bytes !== part.bytes)
+      throw new AlteredError(part.firstSeq, `part ${i + 1} is not the one in the manifest`)
   }
   if (walked.parts.length > manifest.parts.length) throw wrong('there are parts that the manifest does not name')
-  if (!walked.ended || !walked.lastIsCheckpoint) throw new AlteredError(walker.seq + 1, 'there is a manifest, and the session does not end with session.ended and a checkpoint')
+  if (!walked.ended || !walked.lastIsCheckpoint)
+    throw new AlteredError(walker.seq + 1, 'there is a manifest, and the session does not end with session.ended and a checkpoint')
   const blobs = [...walked.blobs].sort().join()
   if ([...manifest.blobs].sort().join() !== blobs) throw wrong('the manifest names other blobs than the events do')
-  if (manifest.events !== walker.seq || manifest.head !== walker.head) throw wrong(`the manifest speaks of ${manifest.events} events ending in ${manifest.head}`)
-  if (walked.started && (manifest.ledger.spool !== walked.started.spool || manifest.ledger.n !== walked.started.n)) throw wrong('the manifest names another place in the ledger')
+  if (manifest.events !== walker.seq || manifest.head !== walker.head)
+    throw wrong(`the manifest speaks of ${manifest.events} events ending in ${manifest.head}`)
+  if (walked.started && (manifest.ledger.spool !== walked.started.spool || manifest.ledger.n !== walked.started.n))
+    throw wrong('the manifest names another place in the ledger')
   walked.started ??= manifest.ledger
   return true
 }
 
 /** What is missing for the session and its ledger entry to agree; undefined where they do. @throws where they contradict each other. */
-async function checkLedger(walked: Walked, hasManifest: boolean, location: SessionLocation, ledgerOf: (spool: string) => Promise<Ledger | undefined>): Promise<string | undefined> {
+async function checkLedger(
+  walked: Walked,
+  hasManifest: boolean,
+  location: SessionLocation,
+  ledgerOf: (spool: string) => Promise<Ledger | undefined>,
+): Promise<string | undefined> {
   if (!walked.started) return walked.walker.seq === 0 ? 'there is no event' : 'its first event and its manifest are not here, so that its ledger is not known'
   const { spool, n } = walked.started
   const ledger = await ledgerOf(spool)
@@ -195,8 +236,10 @@ async function checkLedger(walked: Walked, hasManifest: boolean, location: Sessi
   if (entry.n !== n) throw new EvidenceError(ledger.folder, `the ledger knows this session as number ${entry.n}, not ${n}`)
   if (!entry.closed) return hasManifest && ledger.lost.length === 0 ? 'the ledger has no close of it: not stored yet, or cut' : undefined
   const { events, head } = entry.closed
-  if (walked.walker.seq < events) throw new AlteredError(walked.walker.seq + 1, `events ${walked.walker.seq + 1} to ${events} are missing: the ledger closed the session with ${events}`)
-  if (walked.walker.seq !== events || walked.walker.head !== head) throw new AlteredError(events, `the session is not the one that the ledger closed, with ${events} events`)
+  if (walked.walker.seq < events)
+    throw new AlteredError(walked.walker.seq + 1, `events ${walked.walker.seq + 1} to ${events} are missing: the ledger closed the session with ${events}`)
+  if (walked.walker.seq !== events || walked.walker.head !== head)
+    throw new AlteredError(events, `the session is not the one that the ledger closed, with ${events} events`)
   if (!hasManifest) throw new EvidenceError(location.folder + manifestName, 'the manifest is missing: the ledger says that the session is closed')
   return undefined
 }

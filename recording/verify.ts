@@ -54,7 +54,10 @@ export async function verifyEvidence(store: EvidenceReader, options: VerifyOptio
   if (wanted) {
     await ledgerOf(wanted.spool)
     await Promise.all(ledgers.values())
-    if (!wanted.found) findings.problems.push({ message: `the ledger of ${wanted.spool} does not hold entry ${wanted.seq} with the given hash: this copy is older than that head, or was cut` })
+    if (!wanted.found)
+      findings.problems.push({
+        message: `the ledger of ${wanted.spool} does not hold entry ${wanted.seq} with the given hash: this copy is older than that head, or was cut`,
+      })
   }
   for (const ledger of await Promise.all(ledgers.values())) if (ledger.head) findings.heads.push(ledger.head)
   return findings
@@ -62,10 +65,19 @@ export async function verifyEvidence(store: EvidenceReader, options: VerifyOptio
 
 function missingFromLedger(ledger: Ledger | undefined, present: ReadonlySet<string>, findings: Findings): void {
   if (!ledger) return
-  if (ledger.problem) findings.problems.push({ ...(ledger.problem.object ? { object: ledger.problem.object } : {}), message: `the ledger of ${ledger.spool} is altered: ${ledger.problem.message}` })
-  if (ledger.lost.length > 0) findings.problems.push({ object: ledger.folder, message: `the ledger says that ${ledger.lost.map(({ from, through }) => `its entries ${from} to ${through}`).join(', ')} were lost in a damaged spool` })
+  if (ledger.problem)
+    findings.problems.push({
+      ...(ledger.problem.object ? { object: ledger.problem.object } : {}),
+      message: `the ledger of ${ledger.spool} is altered: ${ledger.problem.message}`,
+    })
+  if (ledger.lost.length > 0)
+    findings.problems.push({
+      object: ledger.folder,
+      message: `the ledger says that ${ledger.lost.map(({ from, through }) => `its entries ${from} to ${through}`).join(', ')} were lost in a damaged spool`,
+    })
   for (const { session, n, access } of ledger.sessions.values()) {
-    if (!present.has(session)) findings.problems.push({ object: ledger.folder, message: `session ${session} is missing: number ${n} in the ledger, at access ${access}` })
+    if (!present.has(session))
+      findings.problems.push({ object: ledger.folder, message: `session ${session} is missing: number ${n} in the ledger, at access ${access}` })
   }
 }
 

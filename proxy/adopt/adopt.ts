@@ -31,7 +31,14 @@ export async function adoptSpool(folder: string, namespace: string, signer: Sign
     }
     if (scan.damage.length > 0 || scan.items.some((item) => !('line' in item))) repairSegments(folder, scan, state, signer, Date.now())
     const spoolId = state.spoolId()
-    const recorder = new Recorder({ ...options, spool: new Spool(folder), spoolId, signer, ledger: ledgerPosition(scan, spoolId, namespace), usage: usage(state, scan) })
+    const recorder = new Recorder({
+      ...options,
+      spool: new Spool(folder),
+      spoolId,
+      signer,
+      ledger: ledgerPosition(scan, spoolId, namespace),
+      usage: usage(state, scan),
+    })
     const interrupted = endSessions(recorder, scan, namespace)
     await new Promise<void>((resolve, reject) => recorder.gate.pass('Synced', resolve, (reason) => reject(new Error(reason))))
     return { recorder, interrupted, warnings }
@@ -79,4 +86,3 @@ function endSessions(recorder: Recorder, scan: Scan, namespace: string): string[
   }
   return interrupted
 }
-

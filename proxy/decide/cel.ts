@@ -59,7 +59,13 @@ export function compileRule(config: RuleConfig): CompiledRule {
         const value: unknown = evaluate({
           ...facts,
           target: { ...facts.target, port: BigInt(facts.target.port) },
-          session: { ...facts.session, commands: BigInt(facts.session.commands), denied: BigInt(facts.session.denied), errors: BigInt(facts.session.errors), rows: BigInt(facts.session.rows) },
+          session: {
+            ...facts.session,
+            commands: BigInt(facts.session.commands),
+            denied: BigInt(facts.session.denied),
+            errors: BigInt(facts.session.errors),
+            rows: BigInt(facts.session.rows),
+          },
         })
         return typeof value === 'boolean' ? value : { error: `it gave ${typeof value}, not bool` }
       } catch (error) {

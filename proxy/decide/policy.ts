@@ -12,12 +12,9 @@ export interface Facts {
   now: Date
 }
 
-export type Decision =
-  | { action: 'allow' }
-  | { action: 'alert'; rule: string; message?: string }
-  | { action: 'deny'; rule: string; message: string }
+export type Decision = { action: 'allow' } | { action: 'alert'; rule: string; message?: string } | { action: 'deny'; rule: string; message: string }
 
-export const allow: Decision = { action: 'allow' }
+const allow: Decision = { action: 'allow' }
 
 /** A built-in deny, found by the protocol: it comes before every rule of the user. */
 export interface BuiltInDeny {
@@ -46,7 +43,8 @@ export class Policy {
   decide(facts: () => Facts, builtIn: BuiltInDeny | undefined, unreadable: string | undefined): Decision {
     if (builtIn) return { action: 'deny', ...builtIn }
     if (!this.hasRules) return this.#default === 'Allow' ? allow : byDefault
-    if (unreadable !== undefined) return { action: 'deny', rule: 'built-in/unreadable', message: `rules are in force here and the command can't be read: ${unreadable}` }
+    if (unreadable !== undefined)
+      return { action: 'deny', rule: 'built-in/unreadable', message: `rules are in force here and the command can't be read: ${unreadable}` }
     const seen = facts()
     for (const rule of this.#rules) {
       const matched = rule.matches(seen)

@@ -49,7 +49,10 @@ export class Agents {
     if (certificate.invalid !== undefined) return { refusal: `the client certificate does not verify: ${certificate.invalid}` }
     const matching = this.#agents.filter(({ clientCertificate }) => clientCertificate !== undefined && clientCertificate.commonName === certificate.commonName)
     const [found] = matching
-    if (!found || matching.length > 1 || (agent && agent !== found)) return { refusal: `the client certificate's common name, ${certificate.commonName ?? '(none)'}, is ${agent ? `not that of agent ${agent.name}` : 'no agent of this access'}` }
+    if (!found || matching.length > 1 || (agent && agent !== found))
+      return {
+        refusal: `the client certificate's common name, ${certificate.commonName ?? '(none)'}, is ${agent ? `not that of agent ${agent.name}` : 'no agent of this access'}`,
+      }
     return { identity: { agent: found.name, proof: 'client certificate', standing: 'attested' } }
   }
 
@@ -59,7 +62,8 @@ export class Agents {
     // Every agent is compared, each in constant time: how long it takes says nothing.
     const matching = this.#agents.filter((agent) => agent.token !== undefined && timingSafeEqual(digest(agent.token), presented))
     const [found] = matching
-    if (!found || matching.length > 1) return { refusal: matching.length > 1 ? 'the token is that of more than one agent' : 'the token is that of no agent of this access' }
+    if (!found || matching.length > 1)
+      return { refusal: matching.length > 1 ? 'the token is that of more than one agent' : 'the token is that of no agent of this access' }
     return tokenIdentity(found.name)
   }
 }

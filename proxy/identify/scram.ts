@@ -74,7 +74,8 @@ export class ScramServer {
     const proofAt = message.lastIndexOf(',p=')
     const fields = attributes(message)
     const proof = Buffer.from(fields.get('p') ?? '', 'base64')
-    if (proofAt === -1 || proof.length !== 32 || fields.get('r') !== this.#nonce || fields.get('c') !== Buffer.from(this.#gs2).toString('base64')) throw new ScramError('malformed SCRAM client-final-message')
+    if (proofAt === -1 || proof.length !== 32 || fields.get('r') !== this.#nonce || fields.get('c') !== Buffer.from(this.#gs2).toString('base64'))
+      throw new ScramError('malformed SCRAM client-final-message')
     const authMessage = `${this.#clientFirstBare},${this.#serverFirst},${message.slice(0, proofAt)}`
     const clientKey = xor(proof, hmac(this.#secret.storedKey, authMessage))
     if (!timingSafeEqual(sha256(clientKey), this.#secret.storedKey)) throw new ScramError('wrong password')
@@ -117,7 +118,8 @@ export class ScramClient {
     const fields = attributes(message)
     const nonce = fields.get('r') ?? ''
     const iterations = Number(fields.get('i'))
-    if (!nonce.startsWith(this.#nonce) || nonce.length === this.#nonce.length || !(iterations >= 1 && iterations <= MAX_ITERATIONS)) throw new ScramError('malformed SCRAM server-first-message')
+    if (!nonce.startsWith(this.#nonce) || nonce.length === this.#nonce.length || !(iterations >= 1 && iterations <= MAX_ITERATIONS))
+      throw new ScramError('malformed SCRAM server-first-message')
     const salted = await saltedPassword(this.#password, Buffer.from(fields.get('s') ?? '', 'base64'), iterations)
     const clientKey = hmac(salted, 'Client Key')
     const withoutProof = `c=${this.#gs2.toString('base64')},r=${nonce}`
@@ -135,8 +137,13 @@ export class ScramClient {
 
 /** tls-server-end-point (RFC 5929, section 4.1) of a certificate; undefined where its signature algorithm names no hash. */
 export function tlsServerEndPoint(certificate: X509Certificate): Buffer | undefined {
-  const name = /sha-?\d+|md5/i.exec(certificate.signatureAlgorithm ?? '')?.[0].toLowerCase().replace('-', '')
+  const name = /sha-?\d+|md5/i
+    .exec(certificate.signatureAlgorithm ?? '')?.[0]
+    .toLowerCase()
+    .replace('-', '')
   if (name === undefined) return undefined
   // MD5 and SHA-1 are replaced by SHA-256.
-  return createHash(name === 'md5' || name === 'sha1' ? 'sha256' : name).update(certificate.raw).digest()
+  return createHash(name === 'md5' || name === 'sha1' ? 'sha256' : name)
+    .update(certificate.raw)
+    .digest()
 }

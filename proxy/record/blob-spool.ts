@@ -25,7 +25,7 @@ export class BlobSpool {
     const temporary = `${path}.tmp`
     const fd = openSync(temporary, 'w', 0o600)
     try {
-      for (let at = 0; at < content.length; ) at += writeSync(fd, content, at)
+      for (let at = 0; at < content.length;) at += writeSync(fd, content, at)
       fsyncSync(fd)
     } finally {
       closeSync(fd)

@@ -78,7 +78,11 @@ export class Door {
 
   #writeSuppressed(seen: Source): void {
     if (seen.suppressed === 0) return
-    this.#session(this.#now())?.refused(seen.suppressed, timestamp(seen.last), { ...seen.attributes, 'agentaccess.first': timestamp(seen.first), 'agentaccess.aggregated': true })
+    this.#session(this.#now())?.refused(seen.suppressed, timestamp(seen.last), {
+      ...seen.attributes,
+      'agentaccess.first': timestamp(seen.first),
+      'agentaccess.aggregated': true,
+    })
     seen.suppressed = 0
   }
 
@@ -93,7 +97,11 @@ export class Door {
     if (!this.#record) {
       if (this.#recorder.gate.blocked !== undefined) return undefined
       this.#day = dayOf(now)
-      const { record, durable } = this.#recorder.openSession(this.#access, { ...this.#attributes, 'agentaccess.access': this.#access, 'agentaccess.door': true })
+      const { record, durable } = this.#recorder.openSession(this.#access, {
+        ...this.#attributes,
+        'agentaccess.access': this.#access,
+        'agentaccess.door': true,
+      })
       durable.catch(() => {})
       this.#record = record
     }

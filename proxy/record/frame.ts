@@ -48,7 +48,14 @@ export function readFrame(segment: Buffer, start: number): FrameAt {
   const kind = segment[start + CHECKED_FROM]!
   if (kind > 1 || crc32(segment.subarray(start + CHECKED_FROM, end)) !== segment.readUInt32BE(start + 8)) return 'damaged'
   const id = uuidText(segment.toString('hex', start + CHECKED_FROM + 1, start + PREV_AT))
-  return { kind: kind === 1 ? 'ledger' : 'session', id, prev: segment.subarray(start + PREV_AT, start + HEADER_BYTES), line: segment.subarray(start + HEADER_BYTES, end), start, end }
+  return {
+    kind: kind === 1 ? 'ledger' : 'session',
+    id,
+    prev: segment.subarray(start + PREV_AT, start + HEADER_BYTES),
+    line: segment.subarray(start + HEADER_BYTES, end),
+    start,
+    end,
+  }
 }
 
 const markerBytes = Buffer.from([0xa7, 0x41, 0x41, 0x1f])

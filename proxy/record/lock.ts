@@ -11,7 +11,8 @@ export function lockSpool(folder: string): { release: () => void } {
     database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
   } catch (error) {
     database.close()
-    if (error instanceof Error && 'errcode' in error && error.errcode === 5) throw new Error(`the spool ${folder} is in use by another proxy: give each its own with --spool`)
+    if (error instanceof Error && 'errcode' in error && error.errcode === 5)
+      throw new Error(`the spool ${folder} is in use by another proxy: give each its own with --spool`, { cause: error })
     throw error
   }
   return { release: () => database.close() }

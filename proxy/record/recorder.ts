@@ -131,14 +131,19 @@ export class Recorder implements LineSink {
   #close(record: SessionRecord, state: 'ended' | 'interrupted'): void {
     this.#live.delete(record.id)
     const { seq, head } = record.log
-    this.#ledger.write('close', Date.now(), `,"n":${record.ledgerN},"session":"${record.id}","events":${seq},"head":"${head.toString('hex')}","state":"${state}"`)
+    this.#ledger.write(
+      'close',
+      Date.now(),
+      `,"n":${record.ledgerN},"session":"${record.id}","events":${seq},"head":"${head.toString('hex')}","state":"${state}"`,
+    )
     this.gate.schedule()
   }
 
   /** Checkpoints that are due: after 1,000 events at once, after a second by the timer. */
   #sign(byTime: boolean): void {
     const now = Date.now()
-    const due = (log: LogWriter) => log.unsigned >= CHECKPOINT_EVENTS || (byTime && log.unsignedSince !== 0 && now - log.unsignedSince >= CHECKPOINT_MS - TICK_MS)
+    const due = (log: LogWriter) =>
+      log.unsigned >= CHECKPOINT_EVENTS || (byTime && log.unsignedSince !== 0 && now - log.unsignedSince >= CHECKPOINT_MS - TICK_MS)
     for (const record of this.#dirty) {
       if (!record.ended) {
         if (!due(record.log)) continue
@@ -152,7 +157,8 @@ export class Recorder implements LineSink {
   #watchDisk(): void {
     this.#freeBytes().then(
       (free) => {
-        this.#diskFull = free < RESERVE_BYTES ? `the disk under the spool is full (${free} bytes free, and ${RESERVE_BYTES} are kept for what already runs)` : undefined
+        this.#diskFull =
+          free < RESERVE_BYTES ? `the disk under the spool is full (${free} bytes free, and ${RESERVE_BYTES} are kept for what already runs)` : undefined
       },
       (error: unknown) => {
         this.#diskFull = `the spool's disk can't be read: ${String(error)}`

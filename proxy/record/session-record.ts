@@ -49,7 +49,14 @@ export class SessionRecord {
   readonly totals = { commands: 0, denied: 0, errors: 0, rows: 0 }
   #ended = false
 
-  constructor(log: LogWriter, access: string, ledgerN: number, blobs: BlobSpool, changed: (record: SessionRecord) => void, closed: (record: SessionRecord, state: 'ended' | 'interrupted') => void) {
+  constructor(
+    log: LogWriter,
+    access: string,
+    ledgerN: number,
+    blobs: BlobSpool,
+    changed: (record: SessionRecord) => void,
+    closed: (record: SessionRecord, state: 'ended' | 'interrupted') => void,
+  ) {
     this.log = log
     this.access = access
     this.ledgerN = ledgerN
@@ -86,7 +93,10 @@ export class SessionRecord {
 
   /** Without a command where the command itself could not be recorded. */
   decision(command: number | undefined, fields: DecisionFields): number {
-    return this.#write('decision', `${command === undefined ? '' : `,"command":${command}`},"action":"${fields.action}","rule":${JSON.stringify(fields.rule)}${fields.message === undefined ? '' : `,"message":${JSON.stringify(fields.message)}`},"revision":${JSON.stringify(fields.revision)}${fields.attributes ? `,"attributes":${this.#json(fields.attributes)}` : ''}`)
+    return this.#write(
+      'decision',
+      `${command === undefined ? '' : `,"command":${command}`},"action":"${fields.action}","rule":${JSON.stringify(fields.rule)}${fields.message === undefined ? '' : `,"message":${JSON.stringify(fields.message)}`},"revision":${JSON.stringify(fields.revision)}${fields.attributes ? `,"attributes":${this.#json(fields.attributes)}` : ''}`,
+    )
   }
 
   result(command: number, fields: ResultFields): number {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { chainNextContiguous, MAX_LINE_BYTES, type LineSink, type LogWriter } from '@agentaccess/recording'
 import { HEADER_BYTES, PREV_AT, writeHeader } from './frame.ts'
 
-export const SEGMENT_BYTES = 64 * 1024 * 1024
+const SEGMENT_BYTES = 64 * 1024 * 1024
 const FIRST_BATCH_BYTES = 256 * 1024
 const SEGMENT_NAME = /^\d{10}\.seg$/
 
@@ -20,7 +20,10 @@ export const segmentName = (number: number) => `${String(number).padStart(10, '0
 
 /** Numbers of the segments in a spool, ascending. */
 export function listSegments(folder: string): number[] {
-  return readdirSync(folder).filter((name) => SEGMENT_NAME.test(name)).map((name) => Number(name.slice(0, 10))).sort((a, b) => a - b)
+  return readdirSync(folder)
+    .filter((name) => SEGMENT_NAME.test(name))
+    .map((name) => Number(name.slice(0, 10)))
+    .sort((a, b) => a - b)
 }
 
 export class Spool implements LineSink {

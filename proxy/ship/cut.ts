@@ -65,7 +65,7 @@ function readBatch(state: ShipState, folder: string): Batch {
     segment = segments.find((s) => s > segment) ?? segment
     offset = 0
   }
-  for (let room = READ_BYTES; room > 0 && segments.includes(segment); ) {
+  for (let room = READ_BYTES; room > 0 && segments.includes(segment);) {
     // Asked before the read: once there is a later segment, nothing more comes into this one.
     const later = segments.find((s) => s > segment)
     const read = readSegment(join(folder, segmentName(segment)), offset, room)
@@ -138,7 +138,15 @@ function cutSession(state: ShipState, log: LogState, now: number, options: CutOp
   if (lines.length > 0) addPart(state, log, lines, folder, now)
   if (!log.ended) return state.saveLog(log)
   const manifest = sealManifest(
-    { session: log.id, ledger: { spool: state.spoolId(), n: log.ledgerN }, parts: log.parts, blobs: log.blobs, events: log.seq, head: log.head.toString('hex'), state: log.ended },
+    {
+      session: log.id,
+      ledger: { spool: state.spoolId(), n: log.ledgerN },
+      parts: log.parts,
+      blobs: log.blobs,
+      events: log.seq,
+      head: log.head.toString('hex'),
+      state: log.ended,
+    },
     options.signer,
   )
   state.queue(folder + manifestName, manifest)

@@ -52,12 +52,31 @@ const SCHEMA = `
 `
 
 export function newLog(kind: ChainKind, id: string, namespace: string): LogState {
-  return { id, kind, seq: 0, head: chainStart(kind, id), lastN: 0, summary: newSummary(id, namespace), ledgerN: 0, parts: [], partCount: 0, cutThrough: 0, blobs: [], blobsCut: 0, ended: undefined, lastCutMs: 0, intervalMs: 0 }
+  return {
+    id,
+    kind,
+    seq: 0,
+    head: chainStart(kind, id),
+    lastN: 0,
+    summary: newSummary(id, namespace),
+    ledgerN: 0,
+    parts: [],
+    partCount: 0,
+    cutThrough: 0,
+    blobs: [],
+    blobsCut: 0,
+    ended: undefined,
+    lastCutMs: 0,
+    intervalMs: 0,
+  }
 }
 
 export class ShipState {
   readonly #db: DatabaseSync
-  readonly #statements: Record<'log' | 'saveLog' | 'dropLog' | 'logs' | 'addPending' | 'pending' | 'dropPending' | 'pendingBytes' | 'queue' | 'objects' | 'dropObject' | 'get' | 'set', ReturnType<DatabaseSync['prepare']>>
+  readonly #statements: Record<
+    'log' | 'saveLog' | 'dropLog' | 'logs' | 'addPending' | 'pending' | 'dropPending' | 'pendingBytes' | 'queue' | 'objects' | 'dropObject' | 'get' | 'set',
+    ReturnType<DatabaseSync['prepare']>
+  >
 
   constructor(spoolFolder: string) {
     this.#db = new DatabaseSync(join(spoolFolder, 'state.db'))
@@ -65,7 +84,9 @@ export class ShipState {
     const prepare = (sql: string) => this.#db.prepare(sql)
     this.#statements = {
       log: prepare('SELECT seq, head, state FROM logs WHERE id = ?'),
-      saveLog: prepare('INSERT INTO logs (id, seq, head, state) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, head = excluded.head, state = excluded.state'),
+      saveLog: prepare(
+        'INSERT INTO logs (id, seq, head, state) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, head = excluded.head, state = excluded.state',
+      ),
       dropLog: prepare('DELETE FROM logs WHERE id = ?'),
       logs: prepare('SELECT id FROM logs ORDER BY id'),
       addPending: prepare('INSERT INTO pending (log, lines, signed) VALUES (?, ?, ?)'),
@@ -156,7 +177,13 @@ export class ShipState {
   }
 
   queued(): QueuedObject[] {
-    return this.#statements.objects.all().map((row) => ({ ord: row.ord as number, key: row.key as string, body: Buffer.from(row.body as Uint8Array), access: row.access as string, raw: row.raw as number }))
+    return this.#statements.objects.all().map((row) => ({
+      ord: row.ord as number,
+      key: row.key as string,
+      body: Buffer.from(row.body as Uint8Array),
+      access: row.access as string,
+      raw: row.raw as number,
+    }))
   }
 
   stored(ord: number): void {
@@ -168,7 +195,8 @@ export class ShipState {
     const usage = new Map<string, number>()
     const add = (access: string, bytes: number) => usage.set(access, (usage.get(access) ?? 0) + bytes)
     for (const row of this.#db.prepare('SELECT access, sum(raw) AS raw FROM objects GROUP BY access').all()) add(row.access as string, row.raw as number)
-    for (const row of this.#db.prepare('SELECT log, sum(length(lines)) AS raw FROM pending GROUP BY log').all()) add(this.log(row.log as string)?.summary.access ?? '', row.raw as number)
+    for (const row of this.#db.prepare('SELECT log, sum(length(lines)) AS raw FROM pending GROUP BY log').all())
+      add(this.log(row.log as string)?.summary.access ?? '', row.raw as number)
     usage.delete('')
     return usage
   }

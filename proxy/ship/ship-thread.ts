@@ -15,7 +15,14 @@ if (parentPort) {
   const port = parentPort
   const { folder, namespace, evidence, signingKeyPem } = workerData as ShipThreadData
   const state = new ShipState(folder)
-  const shipper = new Shipper({ state, store: new DirectoryStore(evidence), signer: signerFromPem(signingKeyPem), folder, namespace, report: (report: ShipReport) => port.postMessage(report) })
+  const shipper = new Shipper({
+    state,
+    store: new DirectoryStore(evidence),
+    signer: signerFromPem(signingKeyPem),
+    folder,
+    namespace,
+    report: (report: ShipReport) => port.postMessage(report),
+  })
   port.on('message', () => shipper.drain())
   await shipper.run()
   state.close()

@@ -26,7 +26,10 @@ export function startShipper(data: ShipThreadData, onReport: (report: ShipReport
           clearTimeout(timer)
           drained = undefined
           // A thread that is cut off in mid-put leaves an object that the next start puts again.
-          worker.terminate().then(() => resolve(done), () => resolve(done))
+          worker.terminate().then(
+            () => resolve(done),
+            () => resolve(done),
+          )
         }
         worker.postMessage('drain')
       }),

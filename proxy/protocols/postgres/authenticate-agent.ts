@@ -35,10 +35,20 @@ export async function authenticateAgent(socket: Socket, reader: PacketReader, us
 }
 
 /** A user that is an agent's name: that agent's proof, and no other. */
-async function proofOf(agent: AgentConfig, socket: Socket, reader: PacketReader, { agents }: Access, certificate: PresentedCertificate | undefined): Promise<Identified> {
+async function proofOf(
+  agent: AgentConfig,
+  socket: Socket,
+  reader: PacketReader,
+  { agents }: Access,
+  certificate: PresentedCertificate | undefined,
+): Promise<Identified> {
   if (agent.clientCertificate) {
     if (certificate) return agents.byCertificate(certificate, agent)
-    throw new Refused({ sqlstate: '28000', message: `agent ${agent.name} proves itself by a client certificate, and none was presented`, hint: 'Connect with sslmode=verify-full, sslcert and sslkey.' })
+    throw new Refused({
+      sqlstate: '28000',
+      message: `agent ${agent.name} proves itself by a client certificate, and none was presented`,
+      hint: 'Connect with sslmode=verify-full, sslcert and sslkey.',
+    })
   }
   const secret = await agents.scramSecret(agent)
   if (!secret) throw new Refused({ sqlstate: '28000', message: `agent ${agent.name} has no proof that this protocol knows` })
@@ -69,7 +79,11 @@ function decodeSaslInitial(body: Buffer): string {
 /** Any other user: a token as the password, whoever's it is; over TLS or loopback only. */
 async function byPassword(socket: Socket, reader: PacketReader, { agents }: Access): Promise<Identified> {
   if (!(socket instanceof TLSSocket) && !isLoopback(socket.remoteAddress)) {
-    throw new Refused({ sqlstate: '28000', message: 'a token is taken as a password over TLS only', hint: "Connect with sslmode=require or better, or with the agent's name as the user." })
+    throw new Refused({
+      sqlstate: '28000',
+      message: 'a token is taken as a password over TLS only',
+      hint: "Connect with sslmode=require or better, or with the agent's name as the user.",
+    })
   }
   socket.write(authentication(AUTHENTICATION.cleartextPassword))
   const { body } = await passwordMessage(reader)
@@ -95,9 +109,18 @@ function presentedCertificate(socket: Socket): PresentedCertificate | undefined 
 
 function accepted(identified: Identified): Identity {
   if ('identity' in identified) return identified.identity
-  throw new Refused({ sqlstate: '28P01', message: 'the proof of who the agent is was not accepted', detail: identified.refusal, hint: "The user is an agent's name, or any other; the password is the agent's token. The access lists its agents." })
+  throw new Refused({
+    sqlstate: '28P01',
+    message: 'the proof of who the agent is was not accepted',
+    detail: identified.refusal,
+    hint: "The user is an agent's name, or any other; the password is the agent's token. The access lists its agents.",
+  })
 }
 
 function invalid(identified: Identified): Refused {
-  return new Refused({ sqlstate: '28000', message: 'refusal' in identified ? identified.refusal : '', hint: "The certificate must be signed by the CA for client certificates that the proxy was given." })
+  return new Refused({
+    sqlstate: '28000',
+    message: 'refusal' in identified ? identified.refusal : '',
+    hint: 'The certificate must be signed by the CA for client certificates that the proxy was given.',
+  })
 }

@@ -108,7 +108,11 @@ export class CommandRun {
     if (this.#finished) return
     this.#flushHeld(status === 'ok')
     if (this.#finished) return
-    this.#result({ status, final: true, ...(this.#rows > 0 ? { attributes: { 'db.response.returned_rows': this.#rows, 'agentaccess.response.bytes': this.#bytes } } : {}) })
+    this.#result({
+      status,
+      final: true,
+      ...(this.#rows > 0 ? { attributes: { 'db.response.returned_rows': this.#rows, 'agentaccess.response.bytes': this.#bytes } } : {}),
+    })
   }
 
   /** The server is ready for the next: a result that waited to know whether it is the last one is. */

@@ -91,7 +91,10 @@ export class Commands {
     record.decision(command, { action: 'deny', rule: 'built-in/max-command-bytes', message: text, revision: this.#session.access.policy.revision })
     const run = new CommandRun(record, command)
     run.denied('built-in/max-command-bytes', '54000')
-    return this.#refuse({ severity: 'ERROR', sqlstate: '54000', message: text, hint: `spec.recording.maxCommandBytes sets the limit. Session ${this.#session.id}.` }, type === code('Q') || type === code('F'))
+    return this.#refuse(
+      { severity: 'ERROR', sqlstate: '54000', message: text, hint: `spec.recording.maxCommandBytes sets the limit. Session ${this.#session.id}.` },
+      type === code('Q') || type === code('F'),
+    )
   }
 
   #query(fields: FieldReader): Verdict | 'hold' {
@@ -160,7 +163,9 @@ export class Commands {
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     if (this.discarding) return this.#skipped(run)
-    const refusal = this.#refusalOf(judged.decision) ?? (statement || !this.#mayBeSqlName(bind.statement) ? undefined : unknownName('prepared statement', bind.statement, '26000'))
+    const refusal =
+      this.#refusalOf(judged.decision) ??
+      (statement || !this.#mayBeSqlName(bind.statement) ? undefined : unknownName('prepared statement', bind.statement, '26000'))
     if (refusal) {
       if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
       return this.#refuse(refusal.response, false)
@@ -270,7 +275,12 @@ export class Commands {
    * Records and decides. `hold`: a person decides; the same message comes again once they have, and is not recorded
    * twice. A command that can't be recorded is refused without a record: that is what can't be done.
    */
-  #judge(kind: 'command' | 'statement', analysis: Analysis, text: string, attributes: () => Attributes): { command: number; decision: Decision | { blocked: string } } | 'hold' {
+  #judge(
+    kind: 'command' | 'statement',
+    analysis: Analysis,
+    text: string,
+    attributes: () => Attributes,
+  ): { command: number; decision: Decision | { blocked: string } } | 'hold' {
     if (this.#waiting) {
       const { command, decision } = this.#waiting
       if (!decision) return 'hold'
@@ -306,7 +316,16 @@ export class Commands {
   #refusalOf(decision: Decision | { blocked: string }): Refusal | undefined {
     if ('blocked' in decision) return { rule: '', response: cannotRecord(decision.blocked, this.#session.id) }
     if (decision.action !== 'deny') return undefined
-    return { rule: decision.rule, response: { severity: 'ERROR', sqlstate: '42501', message: decision.message, detail: `Denied by rule ${decision.rule}.`, hint: `Recorded as session ${this.#session.id}.` } }
+    return {
+      rule: decision.rule,
+      response: {
+        severity: 'ERROR',
+        sqlstate: '42501',
+        message: decision.message,
+        detail: `Denied by rule ${decision.rule}.`,
+        hint: `Recorded as session ${this.#session.id}.`,
+      },
+    }
   }
 
   /** In place of the message: an Execute that fails. `simple`: the agent waits for ReadyForQuery without a Sync. */
@@ -376,7 +395,12 @@ interface Refusal {
 }
 
 function cannotRecord(why: string, session: string): PostgresError {
-  return { severity: 'ERROR', sqlstate: '53100', message: `the command can't be recorded, so it is not let through: ${why}`, hint: `Try again later. Session ${session}.` }
+  return {
+    severity: 'ERROR',
+    sqlstate: '53100',
+    message: `the command can't be recorded, so it is not let through: ${why}`,
+    hint: `Try again later. Session ${session}.`,
+  }
 }
 
 function unknownName(what: string, name: string, sqlstate: string, stale = false): Refusal {
@@ -384,7 +408,9 @@ function unknownName(what: string, name: string, sqlstate: string, stale = false
     severity: 'ERROR',
     sqlstate,
     message: `${what} "${name}" does not exist`,
-    detail: stale ? 'Commands that ran since it was bound may have given its name to another portal, so the proxy does not run it.' : 'It was not made by a message of the protocol.',
+    detail: stale
+      ? 'Commands that ran since it was bound may have given its name to another portal, so the proxy does not run it.'
+      : 'It was not made by a message of the protocol.',
     hint: 'What SQL prepares or declares is used with SQL: EXECUTE, FETCH.',
   }
   return { rule: 'built-in/unknown-name', response }

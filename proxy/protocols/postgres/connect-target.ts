@@ -44,7 +44,11 @@ export async function connectTarget(target: PostgresTarget): Promise<TargetSocke
     await settled(socket, 'connect', CONNECT_MS)
   } catch (error) {
     socket.destroy()
-    throw new TargetError({ sqlstate: '08001', message: `the target ${where(target)} can't be reached: ${messageOf(error)}`, hint: 'Is the database up, and does spec.target.postgres name its host and port?' })
+    throw new TargetError({
+      sqlstate: '08001',
+      message: `the target ${where(target)} can't be reached: ${messageOf(error)}`,
+      hint: 'Is the database up, and does spec.target.postgres name its host and port?',
+    })
   }
   const loopback = isLoopback(socket.remoteAddress)
   if (target.tls.mode === 'Disable') return { socket, confidential: loopback, endPoint: undefined }
@@ -54,7 +58,11 @@ export async function connectTarget(target: PostgresTarget): Promise<TargetSocke
     return { socket: secured, confidential: loopback || target.tls.mode !== 'Require', endPoint: certificate && tlsServerEndPoint(certificate) }
   } catch (error) {
     socket.destroy()
-    throw new TargetError({ sqlstate: '08001', message: `TLS with the target ${where(target)} failed: ${messageOf(error)}`, hint: 'spec.target.postgres.tls says how the target is verified: mode, and the CA in caSecretRef.' })
+    throw new TargetError({
+      sqlstate: '08001',
+      message: `TLS with the target ${where(target)} failed: ${messageOf(error)}`,
+      hint: 'spec.target.postgres.tls says how the target is verified: mode, and the CA in caSecretRef.',
+    })
   }
 }
 
@@ -89,7 +97,12 @@ export interface StartedTarget {
 }
 
 /** Start-up and authentication, up to the first ReadyForQuery. @throws TargetError */
-export async function startTarget(connection: TargetSocket, target: PostgresTarget, database: string, parameters: ReadonlyMap<string, string>): Promise<StartedTarget> {
+export async function startTarget(
+  connection: TargetSocket,
+  target: PostgresTarget,
+  database: string,
+  parameters: ReadonlyMap<string, string>,
+): Promise<StartedTarget> {
   connection.socket.write(encodeStartup(target.username, database, parameters))
   try {
     return await withTimeout(authenticate(connection, target), START_MS)
@@ -98,7 +111,11 @@ export async function startTarget(connection: TargetSocket, target: PostgresTarg
     if (error instanceof TargetError) throw error
     if (error instanceof ScramError) throw credentialsRefused(target, error.message)
     const ended = error instanceof ConnectionEnded || error instanceof ProtocolViolation
-    throw new TargetError({ sqlstate: '08006', message: `the target ${where(target)} ended the start-up: ${messageOf(error)}`, ...(ended ? {} : { hint: 'Its own log says more.' }) })
+    throw new TargetError({
+      sqlstate: '08006',
+      message: `the target ${where(target)} ended the start-up: ${messageOf(error)}`,
+      ...(ended ? {} : { hint: 'Its own log says more.' }),
+    })
   }
 }
 
@@ -139,7 +156,11 @@ async function answer(connection: TargetSocket, target: PostgresTarget, body: Bu
   const kind = fields.int32()
   const clearOnly = (how: string) => {
     if (connection.confidential) return
-    throw new TargetError({ sqlstate: '08004', message: `the target ${where(target)} asks for the password ${how}, over a connection that is not verified TLS`, hint: 'Let it use SCRAM-SHA-256, or set spec.target.postgres.tls.mode to VerifyFull.' })
+    throw new TargetError({
+      sqlstate: '08004',
+      message: `the target ${where(target)} asks for the password ${how}, over a connection that is not verified TLS`,
+      hint: 'Let it use SCRAM-SHA-256, or set spec.target.postgres.tls.mode to VerifyFull.',
+    })
   }
   switch (kind) {
     case AUTHENTICATION.ok:
@@ -169,7 +190,11 @@ async function answer(connection: TargetSocket, target: PostgresTarget, body: Bu
       scram.verify(body.toString('utf8', 4))
       return scram
     default:
-      throw new TargetError({ sqlstate: '08004', message: `the target ${where(target)} asks for an authentication that the proxy does not have (type ${kind})`, hint: 'SCRAM-SHA-256, md5 and password are supported.' })
+      throw new TargetError({
+        sqlstate: '08004',
+        message: `the target ${where(target)} asks for an authentication that the proxy does not have (type ${kind})`,
+        hint: 'SCRAM-SHA-256, md5 and password are supported.',
+      })
   }
 }
 
@@ -179,7 +204,11 @@ function md5Password(target: PostgresTarget, salt: Buffer): string {
 }
 
 function credentialsRefused(target: PostgresTarget, why: string): TargetError {
-  return new TargetError({ sqlstate: '08004', message: `the target ${where(target)} refuses the proxy's credentials: ${why}`, hint: 'The Secret in spec.target.postgres.credentials has a username and password that the target takes.' })
+  return new TargetError({
+    sqlstate: '08004',
+    message: `the target ${where(target)} refuses the proxy's credentials: ${why}`,
+    hint: 'The Secret in spec.target.postgres.credentials has a username and password that the target takes.',
+  })
 }
 
 function startupRefused(target: PostgresTarget, fields: Map<string, string>): TargetError {
@@ -226,4 +255,5 @@ async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
   }
 }
 
-const messageOf = (error: unknown): string => (error instanceof AggregateError ? error.errors.map(messageOf).join('; ') : error instanceof Error ? error.message : String(error))
+const messageOf = (error: unknown): string =>
+  error instanceof AggregateError ? error.errors.map(messageOf).join('; ') : error instanceof Error ? error.message : String(error)

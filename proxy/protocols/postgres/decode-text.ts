@@ -15,7 +15,20 @@ export function decodeText(bytes: Buffer): DecodedText {
 export type ParameterValue = string | number | boolean | null | { hex: string }
 
 /** pg_type.oid of the types whose binary form is read. */
-const OID = { bool: 16, int8: 20, int2: 21, int4: 23, text: 25, json: 114, float4: 700, float8: 701, bpchar: 1042, varchar: 1043, name: 19, uuid: 2950 } as const
+const OID = {
+  bool: 16,
+  int8: 20,
+  int2: 21,
+  int4: 23,
+  text: 25,
+  json: 114,
+  float4: 700,
+  float8: 701,
+  bpchar: 1042,
+  varchar: 1043,
+  name: 19,
+  uuid: 2950,
+} as const
 const TEXTS: ReadonlySet<number> = new Set([OID.text, OID.json, OID.bpchar, OID.varchar, OID.name])
 
 /** A bound value. Binary ones are decoded where the type is known, else given as hex. */

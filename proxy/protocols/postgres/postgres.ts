@@ -9,7 +9,16 @@ import { cancelAtTarget, connectTarget, startTarget, TargetError } from './conne
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
 import { Relay } from './relay.ts'
 import { redactPasswords } from './sql/redact.ts'
-import { claimedTask, decodeStartup, MAX_STARTUP_BYTES, negotiateProtocolVersion, TASK_PARAMETER, wantsReplication, type StartupMessage, type StartupPacket } from './startup.ts'
+import {
+  claimedTask,
+  decodeStartup,
+  MAX_STARTUP_BYTES,
+  negotiateProtocolVersion,
+  TASK_PARAMETER,
+  wantsReplication,
+  type StartupMessage,
+  type StartupPacket,
+} from './startup.ts'
 import { authentication, AUTHENTICATION, errorResponse, ProtocolViolation, type PostgresError } from './wire.ts'
 
 /** As PostgreSQL's authentication_timeout. */
@@ -44,7 +53,13 @@ export class PostgresProtocol implements Protocol {
       const response = responseFor(error)
       if (error instanceof AlreadyRecorded) socket.end(errorResponse(error.response))
       else if (response) {
-        access.door.refused(client.address, { ...attributes, 'db.response.status_code': response.sqlstate, 'error.type': response.sqlstate, 'agentaccess.error.message': response.message, ...(response.detail === undefined ? {} : { 'agentaccess.error.detail': response.detail }) })
+        access.door.refused(client.address, {
+          ...attributes,
+          'db.response.status_code': response.sqlstate,
+          'error.type': response.sqlstate,
+          'agentaccess.error.message': response.message,
+          ...(response.detail === undefined ? {} : { 'agentaccess.error.detail': response.detail }),
+        })
         if (socket.writable) socket.end(errorResponse(response))
       } else socket.destroy()
     } finally {
@@ -54,13 +69,25 @@ export class PostgresProtocol implements Protocol {
 
   /** Identify, connect, open the session, start the target. Returns what runs the session. */
   async #start(socket: Socket, startup: StartupMessage, access: Access, client: { address: string; port: number }): Promise<() => Promise<void>> {
-    if (startup.major !== 3) throw new Refused({ sqlstate: '0A000', message: `unsupported frontend protocol ${startup.major}.${startup.minor}: the proxy supports 3.0`, hint: 'Use a client of PostgreSQL 7.4 or later.' })
+    if (startup.major !== 3)
+      throw new Refused({
+        sqlstate: '0A000',
+        message: `unsupported frontend protocol ${startup.major}.${startup.minor}: the proxy supports 3.0`,
+        hint: 'Use a client of PostgreSQL 7.4 or later.',
+      })
     if (startup.minor > 0 || startup.options.length > 0) socket.write(negotiateProtocolVersion(startup.options))
-    if (wantsReplication(startup.parameters)) throw new Refused({ sqlstate: '0A000', message: 'replication connections are not let through', hint: 'The proxy records commands, and a replication stream has none.' })
-    if (access.config.suspended) throw new Refused({ sqlstate: '57P03', message: `access ${accessKey(access.config)} is suspended`, hint: 'spec.suspended says so.' })
+    if (wantsReplication(startup.parameters))
+      throw new Refused({
+        sqlstate: '0A000',
+        message: 'replication connections are not let through',
+        hint: 'The proxy records commands, and a replication stream has none.',
+      })
+    if (access.config.suspended)
+      throw new Refused({ sqlstate: '57P03', message: `access ${accessKey(access.config)} is suspended`, hint: 'spec.suspended says so.' })
     const identity = await authenticateAgent(socket, new PacketReader(socket), startup.user, access)
     const blocked = access.recorder.blocked(accessKey(access.config), access.config.recording.spoolQuota)
-    if (blocked !== undefined) throw new Refused({ sqlstate: '53100', message: `the session can't be recorded, so it is not let through: ${blocked}`, hint: 'Try again later.' })
+    if (blocked !== undefined)
+      throw new Refused({ sqlstate: '53100', message: `the session can't be recorded, so it is not let through: ${blocked}`, hint: 'Try again later.' })
     const { target } = access.config
     const connection = await connectTarget(target)
     const task = claimedTask(startup.parameters)
@@ -168,7 +195,10 @@ function secure(plain: Socket, access: Access): Promise<TLSSocket> {
     const fail = (error?: Error) => reject(new ConnectionEnded(error?.message ?? 'the TLS handshake was not finished'))
     secured.once('error', fail).once('close', fail)
     secured.once('secure', () => {
-      secured.off('error', fail).off('close', fail).on('error', () => {})
+      secured
+        .off('error', fail)
+        .off('close', fail)
+        .on('error', () => {})
       resolve(secured)
     })
   })

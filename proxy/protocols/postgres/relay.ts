@@ -45,7 +45,11 @@ export class Relay {
   /** Runs the session to its end. */
   run(): Promise<void> {
     const [client, target] = [this.#client, this.#target]
-    this.#session.onEndRequested((by, why) => this.#end(by, why, { severity: 'FATAL', sqlstate: '57P01', message: `terminating connection: ${why}` }))
+    this.#session.onEndRequested((by, why) =>
+      this.#clientGone !== undefined
+        ? this.#endAfterClient()
+        : this.#end(by, why, { severity: 'FATAL', sqlstate: '57P01', message: `terminating connection: ${why}` }),
+    )
     client.on('data', (chunk: Buffer) => this.#onClient(chunk))
     client.on('drain', () => target.resume())
     client.on('error', (error) => this.#clientLeft(error.message))
@@ -120,11 +124,19 @@ export class Relay {
   #violated(error: unknown, by: 'client' | 'target'): void {
     const why = error instanceof Error ? error.message : String(error)
     const known = error instanceof ProtocolViolation
-    this.#end(by === 'client' ? 'proxy' : 'target', known ? `protocol violation: ${why}` : `internal error: ${why}`, { severity: 'FATAL', sqlstate: known ? '08P01' : 'XX000', message: known ? why : 'the proxy failed on this message, and ends the connection' })
+    this.#end(by === 'client' ? 'proxy' : 'target', known ? `protocol violation: ${why}` : `internal error: ${why}`, {
+      severity: 'FATAL',
+      sqlstate: known ? '08P01' : 'XX000',
+      message: known ? why : 'the proxy failed on this message, and ends the connection',
+    })
   }
 
   #cannotRecord(reason: string): void {
-    this.#end('proxy', reason, { severity: 'FATAL', sqlstate: '53100', message: `what crossed the connection can't be recorded, so the connection ends: ${reason}` })
+    this.#end('proxy', reason, {
+      severity: 'FATAL',
+      sqlstate: '53100',
+      message: `what crossed the connection can't be recorded, so the connection ends: ${reason}`,
+    })
   }
 
   /** The agent is gone. What it had asked for may still be answered; then the target's connection ends. */
@@ -144,7 +156,11 @@ export class Relay {
 
   #targetLeft(why: string): void {
     const { farewell } = this.#pipeline
-    this.#end('target', farewell ?? why, farewell === undefined ? { severity: 'FATAL', sqlstate: '08006', message: 'the target closed the connection' } : undefined)
+    this.#end(
+      'target',
+      farewell ?? why,
+      farewell === undefined ? { severity: 'FATAL', sqlstate: '08006', message: 'the target closed the connection' } : undefined,
+    )
   }
 
   /** Ends both connections and the record. `response` is the client's last message. */

@@ -10,7 +10,7 @@ import { errorFields, FieldReader, HEADER, ProtocolViolation } from './wire.ts'
 const MAX_GATHERED = 4 * 1024 * 1024
 const ERROR_PREFIX = 64 * 1024
 
-const T = Object.fromEntries([...'123ACDEGHINRSTVWZcdknstv'].map((letter) => [letter, letter.charCodeAt(0)])) as Record<string, number>
+const T = Object.fromEntries(Array.from('123ACDEGHINRSTVWZcdknstv').map((letter) => [letter, letter.charCodeAt(0)])) as Record<string, number>
 
 export class TargetStream {
   readonly #pipeline: Pipeline
@@ -170,7 +170,8 @@ export class TargetStream {
   #finished(settle: (head: Extract<Expected, { kind: 'execute' | 'query' | 'function' }>) => void, ...more: 'function'[]): { keep: boolean } {
     const pipeline = this.#pipeline
     const head = pipeline.head()
-    if (head?.kind !== 'execute' && head?.kind !== 'query' && !(head?.kind === 'function' && more.length > 0)) throw new ProtocolViolation('the target completed what nothing asked for')
+    if (head?.kind !== 'execute' && head?.kind !== 'query' && !(head?.kind === 'function' && more.length > 0))
+      throw new ProtocolViolation('the target completed what nothing asked for')
     settle(head)
     pipeline.lastRun = head.run
     if (pipeline.copyIn === head.run) pipeline.copyIn = undefined
@@ -236,7 +237,8 @@ export class TargetStream {
   #ready(status: string): { keep: boolean } {
     const pipeline = this.#pipeline
     const head = pipeline.head()
-    if (head?.kind !== 'sync' && head?.kind !== 'query' && head?.kind !== 'function') throw new ProtocolViolation('the target is ready, and was not asked to be')
+    if (head?.kind !== 'sync' && head?.kind !== 'query' && head?.kind !== 'function')
+      throw new ProtocolViolation('the target is ready, and was not asked to be')
     if (status !== 'I' && status !== 'T' && status !== 'E') throw new ProtocolViolation('the target has an unknown transaction status')
     if (head.kind !== 'sync') {
       head.run.settle()

@@ -29,7 +29,14 @@ export interface PostgresError {
 
 /** ErrorResponse (B). Fields: 54.8. */
 export function errorResponse({ severity, sqlstate, message: text, detail, hint }: PostgresError): Buffer {
-  const fields: [string, string | undefined][] = [['S', severity], ['V', severity], ['C', sqlstate], ['M', text], ['D', detail], ['H', hint]]
+  const fields: [string, string | undefined][] = [
+    ['S', severity],
+    ['V', severity],
+    ['C', sqlstate],
+    ['M', text],
+    ['D', detail],
+    ['H', hint],
+  ]
   const clean = (value: string) => value.replaceAll('\0', '')
   return message('E', `${fields.flatMap(([name, value]) => (value === undefined ? [] : [`${name}${clean(value)}\0`])).join('')}\0`)
 }
@@ -37,7 +44,7 @@ export function errorResponse({ severity, sqlstate, message: text, detail, hint 
 /** The fields of an ErrorResponse or NoticeResponse body, by their letter. A cut body gives the fields that are whole. */
 export function errorFields(body: Buffer): Map<string, string> {
   const fields = new Map<string, string>()
-  for (let at = 0; at < body.length && body[at] !== 0; ) {
+  for (let at = 0; at < body.length && body[at] !== 0;) {
     const end = body.indexOf(0, at)
     if (end === -1) break
     fields.set(String.fromCharCode(body[at]!), body.toString('utf8', at + 1, end))
@@ -130,4 +137,3 @@ export class FieldReader {
     if (this.left !== 0) throw new ProtocolViolation('a message is longer than its fields')
   }
 }
-

@@ -54,7 +54,7 @@ function parse(text: string): Analysis {
   if (isBlank(text)) return { operations: [], statements: 0, renames: false, copiesIn: false, passwordOf: [] }
   let tree: { stmts?: unknown[] }
   try {
-    tree = parseSync(text) as { stmts?: unknown[] }
+    tree = parseSync(text)
   } catch (error) {
     return withRoleWords(text, unreadable(error instanceof Error ? error.message : String(error)))
   }
@@ -159,7 +159,8 @@ function isCatalogFunction(name: string[]): boolean {
 }
 
 function strings(list: unknown): string[] {
-  return Array.isArray(list) ? list.map((item: unknown) => String(path(item, 'String', 'sval') ?? '')) : []
+  const text = (value: unknown) => (typeof value === 'string' ? value : '')
+  return Array.isArray(list) ? list.map((item: unknown) => text(path(item, 'String', 'sval'))) : []
 }
 
 function path(value: unknown, ...names: string[]): unknown {

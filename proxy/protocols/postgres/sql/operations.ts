@@ -74,4 +74,17 @@ export function operationOf(node: string, body: Record<string, unknown>): string
 }
 
 /** What leaves the meaning of every name as it is: nothing that runs by these can prepare, declare or drop one. */
-export const HARMLESS_TO_NAMES: ReadonlySet<string> = new Set(['SELECT', 'SHOW', 'SET', 'RESET', 'BEGIN', 'ROLLBACK', 'SAVEPOINT', 'RELEASE', 'LISTEN', 'UNLISTEN', 'NOTIFY', 'EXPLAIN'])
+export const HARMLESS_TO_NAMES: ReadonlySet<string> = new Set([
+  'SELECT',
+  'SHOW',
+  'SET',
+  'RESET',
+  'BEGIN',
+  'ROLLBACK',
+  'SAVEPOINT',
+  'RELEASE',
+  'LISTEN',
+  'UNLISTEN',
+  'NOTIFY',
+  'EXPLAIN',
+])

@@ -1,7 +1,7 @@
 // Takes password literals out of a statement before anything is stored: `PASSWORD '…'` in every spelling of a string
 // constant (PostgreSQL, "String Constants", 4.1.2.1–4). Where two readings of a literal differ, both are redacted.
 
-export const REDACTED = "'[REDACTED]'"
+const REDACTED = "'[REDACTED]'"
 
 const WORD = /[A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*/y
 const DOLLAR_TAG = /\$(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$/y
@@ -15,7 +15,7 @@ function redact(text: string): string {
   let out = ''
   let kept = 0
   let afterPassword = false
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const next = skipBlank(text, at)
     if (next > at) {
       at = next
@@ -64,7 +64,7 @@ function skipBlank(text: string, at: number): number {
   }
   if (!text.startsWith('/*', i)) return i
   let depth = 1
-  for (i += 2; i < text.length && depth > 0; ) {
+  for (i += 2; i < text.length && depth > 0;) {
     if (text.startsWith('/*', i)) {
       depth++
       i += 2

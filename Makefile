@@ -1,0 +1,55 @@
+# Everything needs Node 20 or newer, npm, git and Python 3 with venv; the Node that runs the project comes with `make setup`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+NODE := node --disable-warning=ExperimentalWarning
+TESTS := $(shell git ls-files -co --exclude-standard '*.test.ts')
+
+.PHONY: help setup check test demo bench soak generate generate-catalog verify format
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+node_modules/.setup: package.json package-lock.json $(wildcard */package.json)
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer' >&2; exit 1; }
+	@# Not `npm ci`: it refuses a lockfile that lacks an optional binary of another platform, which a registry may not have.
+	npm install --no-save --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build/python/.setup: recording/python/requirements.txt
+	@command -v python3 >/dev/null || { echo 'python3 is missing: the second verifier, which the tests compare with, needs it' >&2; exit 1; }
+	python3 -m venv build/python
+	build/python/bin/pip install --quiet --disable-pip-version-check -r recording/python/requirements.txt
+	@touch $@
+
+setup: node_modules/.setup build/python/.setup ## Install what the other targets need
+
+demo: node_modules/.setup ## Show the main job on real parts, in under a minute
+	@$(NODE) e2e/demo/demo.ts
+
+check: node_modules/.setup ## Types, lint, format, unused code
+	tsc -p tsconfig.json
+	oxlint --type-aware --deny-warnings
+	oxfmt --check
+	knip
+
+format: node_modules/.setup ## Format the code
+	oxfmt
+
+test: setup ## All tests, on real parts
+	$(NODE) --test --test-timeout=600000 $(TESTS)
+
+generate: node_modules/.setup ## Types from the CRD and the event schema
+	$(NODE) scripts/generate.ts
+
+generate-catalog: node_modules/.setup ## The list of pg_catalog's functions, from a real server
+	$(NODE) scripts/generate-catalog-functions.ts
+
+verify: node_modules/.setup ## Is what is generated fresh?
+	$(NODE) scripts/generate.ts --check
+
+bench: node_modules/.setup ## Speed, as ratios to a direct connection and to PgBouncer, in one run
+	$(NODE) e2e/bench/bench.ts
+
+soak: setup ## The long form of the random tests
+	SOAK=1 $(NODE) --test --test-timeout=3600000 $(TESTS)

@@ -1,0 +1,124 @@
+// Reads manifests as `kubectl apply -f` does: files with one or more documents, AgentAccess and Secret.
+import { readFileSync } from 'node:fs'
+import { LineCounter, parseAllDocuments, type Document } from 'yaml'
+import { validateAgentAccess, type AgentAccess, type FieldError } from '@agentaccess/crds'
+import { compileAccess } from '@agentaccess/operator/compile'
+import { compileRule, type AccessConfig } from '@agentaccess/proxy'
+
+/** The question is wrong: the message says what, where, and what to do. Exit status 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+interface Located {
+  document: Document
+  lines: LineCounter
+  file: string
+}
+
+interface LoadedAccess extends Located {
+  access: AgentAccess
+}
+
+/** Reads, validates and compiles every AgentAccess of the files. @throws UsageError naming every mistake, with file and line. */
+export function loadAccesses(files: readonly string[]): AccessConfig[] {
+  const accesses: LoadedAccess[] = []
+  const secrets = new Map<string, Map<string, Buffer>>()
+  const errors: string[] = []
+  for (const file of files) {
+    for (const located of readDocuments(file)) {
+      const manifest: unknown = located.document.toJS()
+      if (manifest === null) continue
+      switch (kindOf(manifest)) {
+        case 'AgentAccess': {
+          const validated = validateAgentAccess(manifest)
+          if ('errors' in validated) errors.push(...validated.errors.map((error) => locate(located, error)))
+          else accesses.push({ ...located, access: validated.value })
+          break
+        }
+        case 'Secret':
+          readSecret(manifest as SecretManifest, secrets)
+          break
+        default:
+          errors.push(`${where(located, [])}: kind ${JSON.stringify(kindOf(manifest) ?? null)} is not known here: expected AgentAccess or Secret`)
+      }
+    }
+  }
+  const configs: AccessConfig[] = []
+  for (const loaded of accesses) {
+    const { namespace } = loaded.access.metadata
+    const compiled = compileAccess(loaded.access, (name) => secrets.get(`${namespace}/${name}`))
+    if ('errors' in compiled) errors.push(...compiled.errors.map((error) => locate(loaded, error)))
+    else {
+      errors.push(...ruleErrors(compiled.config).map((error) => locate(loaded, error)))
+      configs.push(compiled.config)
+    }
+  }
+  errors.push(...acrossAccesses(configs))
+  if (errors.length > 0) throw new UsageError(errors.join('\n'))
+  if (configs.length === 0) throw new UsageError(`no AgentAccess in ${files.join(', ')}`)
+  return configs
+}
+
+function acrossAccesses(configs: AccessConfig[]): string[] {
+  const names = configs.map(({ namespace, name }) => `${namespace}/${name}`)
+  const twice = names.filter((name, i) => names.indexOf(name) !== i).map((name) => `access ${name} is given twice`)
+  const namespaces = [...new Set(configs.map(({ namespace }) => namespace))]
+  return namespaces.length > 1
+    ? [...twice, `the accesses are in several namespaces (${namespaces.join(', ')}): a proxy, and so serve, has one; run serve once for each`]
+    : twice
+}
+
+function ruleErrors({ policy }: AccessConfig): FieldError[] {
+  return policy.rules.flatMap((rule, i) => {
+    try {
+      compileRule(rule)
+      return []
+    } catch (error) {
+      const path = ['spec', 'policy', 'rules', i, 'when']
+      return [{ path, message: `spec.policy.rules[${i}].when: ${error instanceof Error ? error.message : String(error)}` }]
+    }
+  })
+}
+
+function* readDocuments(file: string): Iterable<Located> {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new UsageError(`${file} can't be read: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  const lines = new LineCounter()
+  for (const document of parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true })) {
+    const [error] = document.errors
+    if (error) throw new UsageError(`${file}:${error.linePos?.[0].line ?? 1}: not YAML: ${error.message.split('\n')[0]}`)
+    yield { document, lines, file }
+  }
+}
+
+/** The line of a field, or of the nearest one above it that is there. */
+function where({ document, lines, file }: Located, path: (string | number)[]): string {
+  for (let depth = path.length; depth >= 0; depth--) {
+    const node: unknown = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true)
+    const range = typeof node === 'object' && node !== null && 'range' in node ? (node.range as [number, number, number] | null) : null
+    if (range) return `${file}:${lines.linePos(range[0]).line}`
+  }
+  return file
+}
+
+const locate = (located: Located, error: FieldError) => `${where(located, error.path)}: ${error.message}`
+
+const kindOf = (manifest: unknown): unknown => (typeof manifest === 'object' && manifest !== null && 'kind' in manifest ? manifest.kind : undefined)
+
+interface SecretManifest {
+  metadata?: { name?: string; namespace?: string }
+  data?: Record<string, string>
+  stringData?: Record<string, string>
+}
+
+function readSecret({ metadata, data, stringData }: SecretManifest, secrets: Map<string, Map<string, Buffer>>): void {
+  const values = new Map<string, Buffer>()
+  for (const [key, value] of Object.entries(data ?? {})) values.set(key, Buffer.from(value, 'base64'))
+  for (const [key, value] of Object.entries(stringData ?? {})) values.set(key, Buffer.from(value))
+  secrets.set(`${metadata?.namespace ?? 'default'}/${metadata?.name ?? ''}`, values)
+}

@@ -1,0 +1,100 @@
+// AgentAccess and Secrets → the proxy's configuration. Pure: what is asked for and is not there comes back as an error with
+// the field that asks for it.
+import { createHash } from 'node:crypto'
+import { fieldError, type AgentAccess, type FieldError } from '@agentaccess/crds'
+import type { AccessConfig, AgentConfig, PostgresTarget, RuleConfig } from '@agentaccess/proxy/config'
+import { findUnenforced } from './unenforced.ts'
+
+/** The data of a Secret in the access's namespace; undefined where there is none of that name. */
+export type SecretLookup = (name: string) => ReadonlyMap<string, Buffer> | undefined
+
+export type Compiled = { config: AccessConfig } | { errors: FieldError[] }
+
+/** `access` has passed validateAgentAccess. */
+export function compileAccess(access: AgentAccess, secret: SecretLookup): Compiled {
+  const errors = findUnenforced(access)
+  if (errors.length > 0) return { errors }
+  const read = (path: (string | number)[], name: string, key: string): string => {
+    const data = secret(name)
+    const value = data?.get(key)
+    if (value && value.length > 0) return value.toString('utf8')
+    const where = `Secret ${access.metadata.namespace}/${name}`
+    errors.push(
+      fieldError(
+        path,
+        data
+          ? value
+            ? `Invalid value: key ${JSON.stringify(key)} of ${where} is empty`
+            : `Not found: ${where} has no key ${JSON.stringify(key)}`
+          : `Not found: ${where} does not exist`,
+      ),
+    )
+    return ''
+  }
+  const { spec, metadata } = access
+  const config: Omit<AccessConfig, 'revision'> = {
+    namespace: metadata.namespace,
+    name: metadata.name,
+    agents: spec.agents.map((agent, i): AgentConfig => {
+      const { token, clientCertificate, name } = agent
+      return {
+        name,
+        ...(token ? { token: read(['spec', 'agents', i, 'token', 'secretRef'], token.secretRef.name, token.secretRef.key) } : {}),
+        ...(clientCertificate ? { clientCertificate: { commonName: clientCertificate.commonName } } : {}),
+      }
+    }),
+    target: compilePostgres(spec.target.postgres!, read),
+    policy: { default: spec.policy.default, rules: (spec.policy.rules ?? []).map(compileRule) },
+    recording: {
+      parameters: spec.recording.parameters,
+      durability: spec.recording.durability,
+      maxCommandBytes: quantity(spec.recording.maxCommandBytes),
+      spoolQuota: quantity(spec.recording.spoolQuota),
+    },
+    suspended: spec.suspended,
+  }
+  // Longer, and what a message of the protocol can say of its own length is exceeded.
+  if (config.recording.maxCommandBytes > MAX_COMMAND_BYTES)
+    errors.push(fieldError(['spec', 'recording', 'maxCommandBytes'], `Invalid value: ${JSON.stringify(spec.recording.maxCommandBytes)}: at most 256Mi`))
+  return errors.length > 0 ? { errors } : { config: { ...config, revision: revisionOf(config) } }
+}
+
+const MAX_COMMAND_BYTES = 256 * 1024 * 1024
+
+function compilePostgres(
+  postgres: NonNullable<AgentAccess['spec']['target']['postgres']>,
+  read: (path: (string | number)[], name: string, key: string) => string,
+): PostgresTarget {
+  const path = ['spec', 'target', 'postgres']
+  const { credentials, tls } = postgres
+  return {
+    kind: 'postgres',
+    host: postgres.host,
+    port: postgres.port,
+    ...(postgres.database === undefined ? {} : { database: postgres.database }),
+    username: read([...path, 'credentials', 'secretRef'], credentials.secretRef.name, 'username'),
+    password: read([...path, 'credentials', 'secretRef'], credentials.secretRef.name, 'password'),
+    tls: { mode: tls.mode, ...(tls.caSecretRef ? { ca: read([...path, 'tls', 'caSecretRef'], tls.caSecretRef.name, 'ca.crt') } : {}) },
+  }
+}
+
+type Rule = NonNullable<AgentAccess['spec']['policy']['rules']>[number]
+
+function compileRule({ name, when, action, message }: Rule): RuleConfig {
+  if (action === 'RequireApproval') throw new Error('findUnenforced refuses it')
+  return { name, when, action, ...(message === undefined ? {} : { message }) }
+}
+
+/** Of what the policy says: it stays the same where only a password changes. */
+function revisionOf({ policy, agents, recording }: Omit<AccessConfig, 'revision'>): string {
+  const identities = agents.map(({ name, clientCertificate }) => ({ name, clientCertificate }))
+  return createHash('sha256').update(JSON.stringify({ policy, identities, recording })).digest('hex').slice(0, 16)
+}
+
+const UNITS: Record<string, number> = { '': 1, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 }
+
+/** Bytes of a quantity that the schema has checked: digits, and Ki, Mi or Gi. */
+function quantity(text: string): number {
+  const [, digits, unit] = /^(\d+)(|Ki|Mi|Gi)$/.exec(text)!
+  return Number(digits) * UNITS[unit!]!
+}

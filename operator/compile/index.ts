@@ -1,0 +1,1 @@
+export { compileAccess, type Compiled, type SecretLookup } from './compile.ts'
