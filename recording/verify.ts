@@ -1,5 +1,6 @@
 // Verifies evidence: given sessions, or all there is, including what should be there and is not.
-import { locateLedger, locateSession, type SessionLocation } from './layout.ts'
+import { parsePublicKeyObject, publicKeyObject } from './keys.ts'
+import { keyObjectName, locateLedger, locateSession, type SessionLocation } from './layout.ts'
 import type { EvidenceReader } from './store.ts'
 import { signatureCheck, type Trust } from './trust.ts'
 import { readLedger, type Ledger, type WantedHead } from './verify-ledger.ts'
@@ -50,6 +51,8 @@ export async function verifyEvidence(store: EvidenceReader, options: VerifyOptio
   if (!options.sessions) {
     const present = new Set(locations.map(({ session }) => session))
     for (const spool of ledgerLocations.keys()) missingFromLedger(await ledgerOf(spool), present, findings)
+    for (const { keys } of findings.sessions) for (const key of keys) used.add(key)
+    await checkOtherObjects(store, used, findings)
   }
   if (wanted) {
     await ledgerOf(wanted.spool)
@@ -78,6 +81,29 @@ function missingFromLedger(ledger: Ledger | undefined, present: ReadonlySet<stri
   for (const { session, n, access } of ledger.sessions.values()) {
     if (!present.has(session))
       findings.problems.push({ object: ledger.folder, message: `session ${session} is missing: number ${n} in the ledger, at access ${access}` })
+  }
+}
+
+/** Keys that are not what their names say or are missing, and objects that have no place in the evidence. */
+async function checkOtherObjects(store: EvidenceReader, used: ReadonlySet<string>, findings: Findings): Promise<void> {
+  const missing = new Set(used)
+  for await (const { key } of store.list('')) {
+    if (key.startsWith('keys/')) {
+      if (await isKeyObject(store, key)) missing.delete(key.slice('keys/'.length, -'.json'.length))
+      else findings.problems.push({ object: key, message: 'the object is not the public key that its name says' })
+    } else if (!key.startsWith('index/') && !locateSession(key) && !locateLedger(key))
+      findings.problems.push({ object: key, message: 'the object has no place in the evidence' })
+  }
+  for (const id of missing) findings.problems.push({ object: keyObjectName(id), message: 'the public key is missing' })
+}
+
+async function isKeyObject(store: EvidenceReader, name: string): Promise<boolean> {
+  try {
+    const text = ((await store.read(name)) ?? Buffer.alloc(0)).toString('utf8')
+    const { id, key } = parsePublicKeyObject(text)
+    return name === keyObjectName(id) && text === publicKeyObject(key)
+  } catch {
+    return false
   }
 }
 

@@ -42,6 +42,8 @@ export class Commands {
   #lastBound: CommandRun | undefined
   /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
   discarding = false
+  /** What was to be prepared and was not forwarded: a Bind behind it speaks of this. */
+  readonly #discarded = new Map<string, Statement>()
 
   constructor(pipeline: Pipeline, session: Session, begins: (run: CommandRun) => void) {
     this.#pipeline = pipeline
@@ -133,13 +135,14 @@ export class Commands {
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     const refusal = this.#refusalOf(judged.decision)
+    const { statements, segment, epoch } = this.#pipeline
+    const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
+    if (refusal || this.discarding) this.#discarded.set(name, statement)
     if (refusal) {
       if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
       return this.#refuse(refusal.response, false)
     }
     if (this.discarding) return DROP
-    const { statements, segment, epoch } = this.#pipeline
-    const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
     this.#begins(run)
     this.#pipeline.push({ kind: 'parse', ours: false, settles: statements.change(name, segment, statement), run })
     return PASS
@@ -150,7 +153,7 @@ export class Commands {
     const { statements, portals, segment } = this.#pipeline
     const found = statements.lookup(bind.statement, segment)
     if (found === 'later' && !this.discarding) return 'hold'
-    const statement = typeof found === 'object' ? found.found : undefined
+    const statement = this.#discarded.get(bind.statement) ?? (typeof found === 'object' ? found.found : undefined)
     const analysis = statement?.analysis ?? unreadable('the statement is not known')
     const text = statement?.text ?? ''
     const judged = this.#judge('command', analysis, text, () => ({
@@ -264,6 +267,7 @@ export class Commands {
 
   #sync(): Verdict {
     this.discarding = false
+    this.#discarded.clear()
     this.#pipeline.push({ kind: 'sync', ours: false })
     this.#pipeline.segment++
     if (this.#pipeline.renamedSinceSync) this.#pipeline.epoch++
