@@ -25,6 +25,8 @@ const PASS: Verdict = {}
 const DROP: Verdict = { drop: true }
 const syncMessage = message('S')
 const PROTOCOL_STATEMENT = 'S'
+/** A Bind of it is refused, or fails at the target: it runs nothing. */
+const unknownStatement: Analysis = { ...unreadable('the statement is not known'), renames: false, copiesIn: false }
 
 /** A command that is recorded and waits for its decision. */
 interface Waiting {
@@ -42,8 +44,6 @@ export class Commands {
   #lastBound: CommandRun | undefined
   /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
   discarding = false
-  /** What was to be prepared and was not forwarded: a Bind behind it speaks of this. */
-  readonly #discarded = new Map<string, Statement>()
 
   constructor(pipeline: Pipeline, session: Session, begins: (run: CommandRun) => void) {
     this.#pipeline = pipeline
@@ -137,14 +137,14 @@ export class Commands {
     const refusal = this.#refusalOf(judged.decision)
     const { statements, segment, epoch } = this.#pipeline
     const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
-    if (refusal || this.discarding) this.#discarded.set(name, statement)
+    if (refusal || this.discarding) this.#pipeline.discarded.set(name, statement)
     if (refusal) {
       if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
       return this.#refuse(refusal.response, false)
     }
     if (this.discarding) return DROP
     this.#begins(run)
-    this.#pipeline.push({ kind: 'parse', ours: false, settles: statements.change(name, segment, statement), run })
+    this.#pipeline.push({ kind: 'parse', ours: false, settles: statements.change(name, segment, statement), run, statement })
     return PASS
   }
 
@@ -153,8 +153,9 @@ export class Commands {
     const { statements, portals, segment } = this.#pipeline
     const found = statements.lookup(bind.statement, segment)
     if (found === 'later' && !this.discarding) return 'hold'
-    const statement = this.#discarded.get(bind.statement) ?? (typeof found === 'object' ? found.found : undefined)
-    const analysis = statement?.analysis ?? unreadable('the statement is not known')
+    const ignored = this.discarding || this.#pipeline.skipping
+    const statement = (ignored ? this.#pipeline.discarded.get(bind.statement) : undefined) ?? (typeof found === 'object' ? found.found : undefined)
+    const analysis = statement?.analysis ?? unknownStatement
     const text = statement?.text ?? ''
     const judged = this.#judge('command', analysis, text, () => ({
       ...this.#textAttributes(text, false, analysis),
@@ -200,8 +201,8 @@ export class Commands {
     const found = portals.lookup(name, segment)
     if (found === 'later') return 'hold'
     const portal = typeof found === 'object' ? found.found : undefined
-    if (!portal && !this.#mayBeSqlName(name)) {
-      // No portal has that name, and no SQL can have made one: the target's own error is the right answer.
+    if (!portal && (this.#pipeline.skipping || !this.#mayBeSqlName(name))) {
+      // The target ignores it; or no portal has that name, and no SQL can have made one: then its own error is the right answer.
       this.#pipeline.push({ kind: 'describe', ours: false, statement: undefined })
       return PASS
     }
@@ -267,7 +268,6 @@ export class Commands {
 
   #sync(): Verdict {
     this.discarding = false
-    this.#discarded.clear()
     this.#pipeline.push({ kind: 'sync', ours: false })
     this.#pipeline.segment++
     if (this.#pipeline.renamedSinceSync) this.#pipeline.epoch++

@@ -6,7 +6,7 @@ import { Names, type Portal, type Settles, type Statement } from './names.ts'
 
 /** A forwarded message that will be answered. `ours`: the proxy put it in, and the client must not see the answer. */
 export type Expected =
-  | { kind: 'parse'; ours: boolean; settles?: Settles<Statement>; run?: CommandRun }
+  | { kind: 'parse'; ours: boolean; settles?: Settles<Statement>; run?: CommandRun; statement?: Statement }
   | { kind: 'bind'; ours: false; settles: Settles<Portal>; run: CommandRun }
   | { kind: 'describe'; ours: false; statement: Statement | undefined }
   | { kind: 'close'; ours: boolean; settles?: Settles<Statement> | Settles<Portal> }
@@ -40,6 +40,8 @@ export class Pipeline {
   /** The target ignores what comes until a Sync that has not been forwarded yet. */
   skipping = false
   transaction: TransactionStatus = 'I'
+  /** What was to be prepared and was refused or skipped: up to the Sync, a Bind of such a name speaks of this. */
+  readonly discarded = new Map<string, Statement>()
   /** The last command that was answered as done. */
   lastRun: CommandRun | undefined
   /** What the target said when it ended the connection on its own. */
@@ -57,7 +59,9 @@ export class Pipeline {
     // The target is skipping: this one will not be answered.
     if (this.skipping && expected.kind !== 'sync') this.#skip(expected)
     else this.#expected.push(expected)
-    if (expected.kind === 'sync') this.skipping = false
+    if (expected.kind !== 'sync') return
+    this.skipping = false
+    this.discarded.clear()
   }
 
   head(): Expected | undefined {
@@ -80,6 +84,8 @@ export class Pipeline {
       this.pop()
     }
     this.skipping = this.idle
+    // Behind a Sync that has gone already, names mean what they meant.
+    if (!this.skipping) this.discarded.clear()
     if (this.exclusive && this.exclusive.kind === 'execute') this.exclusive = undefined
   }
 
@@ -91,6 +97,7 @@ export class Pipeline {
 
   #skip(expected: Expected): void {
     if ('settles' in expected) expected.settles?.drop()
+    if (expected.kind === 'parse' && expected.statement) this.discarded.set(expected.statement.name, expected.statement)
     if ('run' in expected && expected.run && !(expected.kind === 'execute' && expected.run.executed && expected.run.finished)) expected.run.ends('skipped')
   }
 

@@ -224,6 +224,7 @@ export class TargetStream {
       case 'execute':
         head.run?.failed(body)
         if ('settles' in head) head.settles?.drop()
+        if (head.kind === 'parse' && head.statement) pipeline.discarded.set(head.statement.name, head.statement)
         pipeline.skipToSync()
         return keep
       case 'describe':
