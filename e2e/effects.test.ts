@@ -59,7 +59,7 @@ describe('effects', () => {
       await client.ask([parse('', 'SELECT writes(1)'), bind('', ''), sync()])
     })
     assert.equal(await count('log'), before + 1, 'the function ran, without any Execute')
-    assert.deepEqual(record, ['statement SELECT writes(1)', 'command SELECT writes(1)', 'result not executed ', 'ended by client'])
+    assert.deepEqual(record, ['statement SELECT writes(1)', 'command SELECT writes(1)', 'result not executed', 'ended by client'])
   })
 
   test('a denied command aborts what belongs to it: nothing half happens', async () => {
@@ -84,7 +84,7 @@ describe('effects', () => {
       'deny by no-delete',
       'result denied 42501',
       'command DELETE FROM t',
-      'result skipped ',
+      'result skipped',
       'result ok INSERT 0 1',
       'ended by client',
     ])
@@ -237,7 +237,7 @@ describe('effects', () => {
     })
     assert.deepEqual(
       record.filter((line) => line.startsWith('command') || line.startsWith('result')),
-      ['command SELECT 1', 'command SELECT 1/0', 'command SELECT 3', 'result ok SELECT 1', 'result error 22012', 'result skipped ', 'result skipped '],
+      ['command SELECT 1', 'command SELECT 1/0', 'command SELECT 3', 'result ok SELECT 1', 'result error 22012', 'result skipped', 'result skipped'],
     )
   })
 

@@ -113,6 +113,10 @@ export async function startHarness(scope: Scope, targetPort: number, options: Ha
 
 /** An event as a test compares it: without what differs from run to run. */
 export function gist(event: Event): string {
+  return words(event).trimEnd()
+}
+
+function words(event: Event): string {
   switch (event.kind) {
     case 'command':
     case 'statement':

@@ -1,5 +1,6 @@
 // How far the spool has been turned into evidence, and the objects that wait to be stored: one SQLite file beside the
 // segments, so that a cut of parts, the bytes of them and the place in the spool change together or not at all.
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { v4 as uuidv4 } from 'uuid'
@@ -79,6 +80,7 @@ export class ShipState {
   >
 
   constructor(spoolFolder: string) {
+    mkdirSync(spoolFolder, { recursive: true, mode: 0o700 })
     this.#db = new DatabaseSync(join(spoolFolder, 'state.db'))
     this.#db.exec(SCHEMA)
     const prepare = (sql: string) => this.#db.prepare(sql)

@@ -1,0 +1,1 @@
+export { adoptSpool, type Adoption } from './adopt.ts'

@@ -1,0 +1,2 @@
+export { Shipper, type ShipReport } from './shipper.ts'
+export { ShipState } from './ship-state.ts'
