@@ -5,7 +5,7 @@ import { adoptSpool } from '@agentaccess/proxy/adopt'
 import { Shipper, ShipState } from '@agentaccess/proxy/ship'
 import { DirectoryStore, generateSigningKeyPem, signerFromPem, type Signer } from '@agentaccess/recording'
 
-const NAMESPACE = 'shop'
+export const NAMESPACE = 'shop'
 const ACCESS = 'shop/orders'
 
 export interface MadeEvidence {
@@ -18,18 +18,18 @@ export interface MadeEvidence {
 type Recorder = Awaited<ReturnType<typeof adoptSpool>>['recorder']
 type SessionRecord = ReturnType<Recorder['openSession']>['record']
 
-function open(recorder: Recorder, agent: string): SessionRecord {
+export function open(recorder: Recorder, agent: string): SessionRecord {
   return recorder.openSession(ACCESS, { 'gen_ai.agent.name': agent, 'agentaccess.task': 'FLAKY-1', 'agentaccess.access': ACCESS }).record
 }
 
-function work(record: SessionRecord, commands: number): void {
+export function work(record: SessionRecord, commands: number): void {
   for (let i = 0; i < commands; i++) {
     const command = record.command({ 'db.query.text': `SELECT ${i} -- ${'x'.repeat(i % 50)}`, 'agentaccess.operations': ['SELECT'] })
     record.result(command, { status: 'ok', final: true, durationMs: 1, attributes: { 'db.response.returned_rows': 1 } })
   }
 }
 
-async function ship(spool: string, evidence: string, signer: Signer): Promise<void> {
+export async function ship(spool: string, evidence: string, signer: Signer): Promise<void> {
   const state = new ShipState(spool)
   const shipper = new Shipper({ state, store: new DirectoryStore(evidence), signer, folder: spool, namespace: NAMESPACE, report: () => {} })
   shipper.drain()
@@ -37,7 +37,8 @@ async function ship(spool: string, evidence: string, signer: Signer): Promise<vo
   state.close()
 }
 
-const written = (recorder: Recorder) => new Promise<void>((resolve, reject) => recorder.gate.pass('Written', resolve, (reason) => reject(new Error(reason))))
+export const written = (recorder: Recorder) =>
+  new Promise<void>((resolve, reject) => recorder.gate.pass('Written', resolve, (reason) => reject(new Error(reason))))
 
 export async function makeEvidence({ spool, evidence, earlier, publicKey }: MadeEvidence): Promise<void> {
   const signer = signerFromPem(generateSigningKeyPem())
@@ -68,13 +69,16 @@ export async function makeEvidence({ spool, evidence, earlier, publicKey }: Made
   door.refused(1, undefined, { 'client.address': '192.0.2.1' })
   door.end('proxy')
   await written(first.recorder)
-  // The first proxy is "killed" here: its recorder is left as it is, and what it has not signed the next one adopts.
-  const second = await adoptSpool(spool, NAMESPACE, signer)
+  // The first proxy is "killed" here: the next one gets a copy of the spool as it is at this moment, and adopts it.
+  const copy = `${spool}-copy`
+  cpSync(spool, copy, { recursive: true })
+  const second = await adoptSpool(copy, NAMESPACE, signer)
   for (let i = 0; i < 3; i++) {
     const record = open(second.recorder, 'claude')
     work(record, 3)
     record.end('client')
   }
   await second.recorder.close()
-  await ship(spool, evidence, signer)
+  await ship(copy, evidence, signer)
+  await first.recorder.close()
 }

@@ -39,7 +39,7 @@ export async function adoptSpool(folder: string, namespace: string, signer: Sign
       ledger: ledgerPosition(scan, spoolId, namespace),
       usage: usage(state, scan),
     })
-    const interrupted = endSessions(recorder, scan, namespace)
+    const interrupted = endSessions(recorder, scan)
     await new Promise<void>((resolve, reject) => recorder.gate.pass('Synced', resolve, (reason) => reject(new Error(reason))))
     return { recorder, interrupted, warnings }
   } finally {
@@ -63,19 +63,16 @@ function usage(state: ShipState, scan: Scan): Map<string, number> {
   return usage
 }
 
-function endSessions(recorder: Recorder, scan: Scan, namespace: string): string[] {
+function endSessions(recorder: Recorder, scan: Scan): string[] {
   const interrupted: string[] = []
-  for (const [id, { n, access }] of scan.opened) {
-    // In the ledger, and not one line of it: it is missed if it does not say so itself.
-    if (scan.logs.has(id)) continue
-    const log = newLog('session', id, namespace)
-    log.ledgerN = n
-    log.summary.access = access
-    scan.logs.set(id, log)
-  }
   for (const log of scan.logs.values()) {
-    if (log.kind !== 'session' || log.ended) continue
-    const record = recorder.adopt(log.id, position(log), log.summary.access, log.ledgerN || (scan.opened.get(log.id)?.n ?? 0))
+    if (log.kind !== 'session' || (log.ended && log.closed)) continue
+    const record = recorder.adopt(log.id, position(log), log.summary.access, log.ledgerN)
+    if (log.ending) {
+      // It ended, and the last write was cut before the signature or the ledger's close.
+      record.finish(log.ending, log.ended !== undefined)
+      continue
+    }
     Object.assign(record.totals, { commands: log.summary.commands, denied: log.summary.denied, errors: log.summary.errors, rows: log.summary.rows })
     const later = scan.damage.slice(scan.damageSeen.get(log.id) ?? 0)
     if (later.length > 0) record.gap(`the spool was damaged: ${later.map(describeRegion).join(', ')} may have held lines of this session`)

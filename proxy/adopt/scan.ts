@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import type { ChainKind, LogPosition } from '@agentaccess/recording'
 import { nextFrame, readFrame, type Frame } from '../record/frame.ts'
 import { listSegments, segmentName } from '../record/spool.ts'
-import { foldFrame } from '../ship/fold.ts'
-import { newLog, type Cursor, type LogState, type ShipState } from '../ship/ship-state.ts'
+import { foldFrame, logOf } from '../ship/fold.ts'
+import type { Cursor, LogState, ShipState } from '../ship/ship-state.ts'
 
 /** Bytes of a segment that hold no frame. */
 export interface Region {
@@ -32,8 +32,6 @@ export interface Scan {
   damage: Region[]
   /** An incomplete frame at the very end. */
   torn: Region | undefined
-  /** Sessions the ledger opened, by id. */
-  opened: Map<string, { n: number; access: string }>
   /** The last session number that any line speaks of. */
   lastN: number
   /** Number of damaged regions when a log's last line was read: a later one may hold lines of it. */
@@ -46,7 +44,7 @@ export function describeRegion({ segment, from, to }: Region): string {
 }
 
 export function scanSpool(folder: string, namespace: string, state: ShipState): Scan {
-  const scan: Scan = { logs: new Map(), items: [], damage: [], torn: undefined, opened: new Map(), lastN: 0, damageSeen: new Map(), bytesByLog: new Map() }
+  const scan: Scan = { logs: new Map(), items: [], damage: [], torn: undefined, lastN: 0, damageSeen: new Map(), bytesByLog: new Map() }
   for (const id of state.logIds()) scan.logs.set(id, state.log(id)!)
   const segments = listSegments(folder).filter((segment) => segment >= state.cursor.segment)
   for (const segment of segments) {
@@ -74,9 +72,8 @@ function scanSegment(scan: Scan, { segment, offset }: Cursor, bytes: Buffer, las
 }
 
 function takeFrame(scan: Scan, frame: Frame, namespace: string): void {
-  const log = scan.logs.get(frame.id) ?? newLog(frame.kind, frame.id, namespace)
-  scan.logs.set(frame.id, log)
-  const line = JSON.parse(frame.line.toString('utf8')) as { seq: number; kind: string; n?: number; session?: string; access?: string; ledger?: { n: number } }
+  const log = logOf(scan.logs, frame.kind, frame.id, namespace)
+  const line = JSON.parse(frame.line.toString('utf8')) as { seq: number; kind: string; n?: number; ledger?: { n: number } }
   if (line.seq !== log.seq + 1 || !frame.prev.equals(log.head)) {
     // A frame that was written twice adds nothing.
     if (line.seq <= log.seq) return
@@ -91,11 +88,10 @@ function takeFrame(scan: Scan, frame: Frame, namespace: string): void {
     })
     log.head = Buffer.from(frame.prev)
   }
-  foldFrame(log, frame)
+  foldFrame(scan.logs, frame, namespace)
   scan.items.push(frame)
   scan.damageSeen.set(frame.id, scan.damage.length)
   scan.bytesByLog.set(frame.id, (scan.bytesByLog.get(frame.id) ?? 0) + frame.line.length)
-  if (frame.kind === 'ledger' && line.kind === 'open') scan.opened.set(line.session!, { n: line.n!, access: line.access! })
   const n = frame.kind === 'ledger' ? line.n : line.kind === 'session.started' ? line.ledger!.n : undefined
   if (n !== undefined) scan.lastN = Math.max(scan.lastN, n)
 }

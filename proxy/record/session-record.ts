@@ -155,6 +155,13 @@ export class SessionRecord {
     this.#closed(this, by === 'interrupted' ? 'interrupted' : 'ended')
   }
 
+  /** For recovery, where `session.ended` is in the log and what belongs behind it may not be. */
+  finish(state: 'ended' | 'interrupted', signed: boolean): void {
+    this.#ended = true
+    if (!signed) this.checkpoint(true)
+    this.#closed(this, state)
+  }
+
   #write(kind: string, fields: string): number {
     if (this.#ended) throw new Error(`session ${this.id} has ended: ${kind} comes too late`)
     const seq = this.log.write(kind, Date.now(), fields)

@@ -6,8 +6,8 @@ import { blobName, indexName, ledgerFolder, manifestName, partName, sealManifest
 import { BlobSpool } from '../record/blob-spool.ts'
 import { readFrame, type Frame } from '../record/frame.ts'
 import { listSegments, segmentName } from '../record/spool.ts'
-import { foldFrame } from './fold.ts'
-import { newLog, type LogState, type ShipState } from './ship-state.ts'
+import { foldFrame, type LogTable } from './fold.ts'
+import type { LogState, ShipState } from './ship-state.ts'
 
 const READ_BYTES = 8 * 1024 * 1024
 const PART_BYTES = 1024 * 1024
@@ -30,12 +30,24 @@ export function cutParts(state: ShipState, now: number, options: CutOptions): bo
   const blobs = new BlobSpool(options.folder)
   const done: string[] = []
   state.transaction(() => {
-    for (const [id, frames] of batch) foldFrames(state, id, frames, options.namespace)
+    const logs = new Map<string, LogState>()
+    const table: LogTable = {
+      get(id) {
+        const log = logs.get(id) ?? state.log(id)
+        if (log) logs.set(id, log)
+        return log
+      },
+      set: (id, log) => logs.set(id, log),
+    }
+    // Sessions first: what the ledger says of one is noted at what is known of it.
+    const byKind = [...batch.values()].sort((a, b) => Number(a[0]!.kind === 'ledger') - Number(b[0]!.kind === 'ledger'))
+    for (const frames of byKind) foldFrames(state, table, frames, options.namespace)
+    for (const log of logs.values()) state.saveLog(log)
     for (const id of state.logIds()) {
       const log = state.log(id)!
       if (log.kind === 'session' && isDue(state, log, now, options)) {
         cutSession(state, log, now, options, blobs)
-        if (log.ended) done.push(id)
+        if (isOver(log)) done.push(id)
       }
     }
     // After the sessions: a ledger that says `close` is stored later than the manifest it speaks of.
@@ -70,7 +82,12 @@ function readBatch(state: ShipState, folder: string): Batch {
     const later = segments.find((s) => s > segment)
     const read = readSegment(join(folder, segmentName(segment)), offset, room)
     let at = 0
-    for (let frame = readFrame(read.bytes, 0); typeof frame === 'object'; frame = readFrame(read.bytes, at)) {
+    for (;;) {
+      const frame = readFrame(read.bytes, at)
+      // An incomplete frame is one that is being written. Anything else was damaged after it was written.
+      if (frame === 'torn') break
+      if (frame === 'damaged')
+        throw new Error(`the spool is damaged: ${segmentName(segment)} has no frame at byte ${offset + at}; a restart of the proxy sets the damage aside`)
       at = frame.end
       const frames = batch.get(frame.id)
       if (frames) frames.push(frame)
@@ -101,27 +118,29 @@ function readSegment(path: string, offset: number, limit: number): { bytes: Buff
   }
 }
 
-function foldFrames(state: ShipState, id: string, frames: Frame[], namespace: string): void {
-  const log = state.log(id) ?? newLog(frames[0]!.kind, id, namespace)
+function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], namespace: string): void {
   const lines: Buffer[] = []
+  const [{ id }] = frames as [Frame]
   const flush = (signed: boolean) => {
     if (lines.length > 0) state.addPending(id, Buffer.concat(lines), signed)
     lines.length = 0
   }
   for (const frame of frames) {
-    foldFrame(log, frame)
+    const log = foldFrame(logs, frame, namespace)
     lines.push(frame.line, newline)
     // Parts of a ledger end with a signed head: what follows one waits for the next.
     if (log.kind === 'ledger' && log.seq > 1 && log.summary.signedThrough === log.seq - 1) flush(true)
   }
   flush(false)
-  state.saveLog(log)
 }
+
+/** Nothing more comes of this session, and the ledger knows. */
+const isOver = (log: LogState) => log.ended !== undefined && log.closed
 
 const newline = Buffer.from('\n')
 
 function isDue(state: ShipState, log: LogState, now: number, options: CutOptions): boolean {
-  if (log.ended) return true
+  if (isOver(log)) return true
   const pending = state.pendingBytes(log.id)
   return pending >= PART_BYTES || (pending > 0 && (options.all === true || now - log.lastCutMs >= log.intervalMs))
 }
@@ -136,7 +155,7 @@ function cutSession(state: ShipState, log: LogState, now: number, options: CutOp
   log.blobsCut = log.blobs.length
   const lines = state.takePending(log.id)
   if (lines.length > 0) addPart(state, log, lines, folder, now)
-  if (!log.ended) return state.saveLog(log)
+  if (!log.ended || !log.closed) return state.saveLog(log)
   const manifest = sealManifest(
     {
       session: log.id,

@@ -24,7 +24,12 @@ export interface LogState {
   blobs: string[]
   /** How many of them are queued already. */
   blobsCut: number
+  /** `session.ended` is there. */
+  ending: 'ended' | 'interrupted' | undefined
+  /** And the checkpoint behind it. */
   ended: 'ended' | 'interrupted' | undefined
+  /** And the ledger says so. */
+  closed: boolean
   lastCutMs: number
   intervalMs: number
 }
@@ -66,7 +71,9 @@ export function newLog(kind: ChainKind, id: string, namespace: string): LogState
     cutThrough: 0,
     blobs: [],
     blobsCut: 0,
+    ending: undefined,
     ended: undefined,
+    closed: false,
     lastCutMs: 0,
     intervalMs: 0,
   }

@@ -40,10 +40,11 @@ export class Shipper {
     const { state, folder, namespace, signer, report } = this.#options
     for (;;) {
       const all = this.#stopping
-      while (cutParts(state, Date.now(), { folder, namespace, signer, all })) {
-        // Until the end of the spool: a step reads a bounded piece.
-      }
-      const stored = await this.#storeQueued()
+      const stored = await this.#step(() => {
+        while (cutParts(state, Date.now(), { folder, namespace, signer, all })) {
+          // Until the end of the spool: each reads a bounded piece.
+        }
+      })
       if (stored && all) {
         report({ kind: 'drained' })
         return
@@ -58,10 +59,11 @@ export class Shipper {
     this.#wake?.()
   }
 
-  /** Puts what is queued, in order. False where the store failed: then everything is still queued. */
-  async #storeQueued(): Promise<boolean> {
+  /** Cuts, then puts what is queued, in order. False where either failed: then everything is still there. */
+  async #step(cut: () => void): Promise<boolean> {
     const { state, store, signer, report } = this.#options
     try {
+      cut()
       if (!this.#keyStored) {
         await store.put(keyObjectName(signer.keyId), Buffer.from(publicKeyObject(signer.publicKey)))
         this.#keyStored = true

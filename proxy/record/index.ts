@@ -1,0 +1,3 @@
+export { lockSpool } from './lock.ts'
+export { Recorder } from './recorder.ts'
+export { Spool } from './spool.ts'
