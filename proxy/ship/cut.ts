@@ -186,6 +186,7 @@ function addPart(state: ShipState, log: LogState, lines: Buffer, folder: string,
   if (log.kind === 'session') log.parts.push({ name, firstSeq: log.cutThrough + 1, lastSeq: log.seq, bytes: body.length })
   log.cutThrough = log.seq
   log.lastCutMs = now
-  log.intervalMs = log.partCount < QUICK_PARTS ? FIRST_INTERVAL_MS : Math.min(LAST_INTERVAL_MS, log.intervalMs * 1.5)
+  // A ledger is never late: an ended session is not whole before its ledger says so.
+  log.intervalMs = log.partCount < QUICK_PARTS || log.kind === 'ledger' ? FIRST_INTERVAL_MS : Math.min(LAST_INTERVAL_MS, log.intervalMs * 1.5)
   state.queue(folder + name, body, log.summary.access, lines.length)
 }
