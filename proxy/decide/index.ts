@@ -1,0 +1,1 @@
+export { Policy, type BuiltInDeny, type Decision, type Facts } from './policy.ts'
