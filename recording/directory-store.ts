@@ -1,7 +1,7 @@
 // Evidence in a directory, with the layout that object storage has.
 import { createReadStream } from 'node:fs'
 import { link, mkdir, open, opendir, readFile, stat, unlink } from 'node:fs/promises'
-import { dirname, join, sep } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { EvidenceReader, EvidenceWriter, StoredObject } from './store.ts'
 
@@ -62,7 +62,7 @@ export class DirectoryStore implements EvidenceReader, EvidenceWriter {
   async put(key: string, body: Uint8Array): Promise<'stored' | 'existed'> {
     const path = this.#path(key)
     const folder = dirname(path)
-    await mkdir(folder, { recursive: true })
+    const made = await mkdir(folder, { recursive: true })
     const temporary = join(folder, `.put-${process.pid}-${this.#serial++}`)
     const file = await open(temporary, 'wx', 0o600)
     try {
@@ -80,16 +80,16 @@ export class DirectoryStore implements EvidenceReader, EvidenceWriter {
     } finally {
       await unlink(temporary)
     }
-    await this.#syncFolders(folder)
+    await syncFolders(folder, made === undefined ? folder : dirname(made))
     return 'stored'
   }
+}
 
-  /** A name survives a power cut only once its folder is synced, and so does each folder that was made on the way. */
-  async #syncFolders(folder: string): Promise<void> {
-    for (let at = folder; at.length >= this.root.length; at = dirname(at)) {
-      const handle = await open(at, 'r')
-      await handle.sync().finally(() => handle.close())
-      if (at === this.root || !at.includes(sep)) break
-    }
+/** A name survives a power cut only once its folder is synced, and so does each folder that was made on the way, up to `top`. */
+async function syncFolders(folder: string, top: string): Promise<void> {
+  for (let at = folder; ; at = dirname(at)) {
+    const handle = await open(at, 'r')
+    await handle.sync().finally(() => handle.close())
+    if (at.length <= top.length) return
   }
 }

@@ -36,6 +36,8 @@ export class LogWriter {
   readonly idBytes: Buffer
   /** Milliseconds since the epoch when the first line after the last signature was written; 0 where there is none. */
   unsignedSince = 0
+  /** Whose share of the spool its lines are, where there are shares. */
+  account: { bytes: number } | undefined
   readonly #sink: LineSink
   readonly #signer: Signer
   #seq: number

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { ChainKind, LogPosition } from '@agentaccess/recording'
 import { nextFrame, readFrame, type Frame } from '../record/frame.ts'
 import { listSegments, segmentName } from '../record/spool.ts'
-import { foldFrame, logOf } from '../ship/fold.ts'
+import { foldFrame, headAfter, logOf } from '../ship/fold.ts'
 import type { Cursor, LogState, ShipState } from '../ship/ship-state.ts'
 
 /** Bytes of a segment that hold no frame. */
@@ -86,9 +86,9 @@ function takeFrame(scan: Scan, frame: Frame, namespace: string): void {
       chain: Buffer.from(frame.prev),
       reason: `the spool was damaged: ${region ? describeRegion(region) : 'lines are missing'}`,
     })
-    log.head = Buffer.from(frame.prev)
   }
   foldFrame(scan.logs, frame, namespace)
+  log.head = headAfter(frame)
   scan.items.push(frame)
   scan.damageSeen.set(frame.id, scan.damage.length)
   scan.bytesByLog.set(frame.id, (scan.bytesByLog.get(frame.id) ?? 0) + frame.line.length)

@@ -9,7 +9,19 @@ import type { Facts } from './policy.ts'
 export interface CompiledRule {
   config: RuleConfig
   /** Whether the rule matches; an error where its expression failed. */
-  matches(facts: Facts): boolean | { error: string }
+  matches(facts: CelFacts): boolean | { error: string }
+}
+
+/** Facts as CEL has them: its int is a BigInt. Made once for all rules of a decision. */
+export type CelFacts = ReturnType<typeof celFacts>
+
+export function celFacts(facts: Facts) {
+  const { target, session } = facts
+  return {
+    ...facts,
+    target: { ...target, port: BigInt(target.port) },
+    session: { id: session.id, commands: BigInt(session.commands), denied: BigInt(session.denied), errors: BigInt(session.errors), rows: BigInt(session.rows) },
+  }
 }
 
 const LIMITS = { maxAstNodes: 2000, maxDepth: 64, maxListElements: 1000, maxMapEntries: 1000, maxCallArguments: 32 }
@@ -56,17 +68,7 @@ export function compileRule(config: RuleConfig): CompiledRule {
     config,
     matches(facts) {
       try {
-        const value: unknown = evaluate({
-          ...facts,
-          target: { ...facts.target, port: BigInt(facts.target.port) },
-          session: {
-            ...facts.session,
-            commands: BigInt(facts.session.commands),
-            denied: BigInt(facts.session.denied),
-            errors: BigInt(facts.session.errors),
-            rows: BigInt(facts.session.rows),
-          },
-        })
+        const value: unknown = evaluate(facts)
         return typeof value === 'boolean' ? value : { error: `it gave ${typeof value}, not bool` }
       } catch (error) {
         return { error: messageOf(error).split('\n')[0]! }

@@ -1,6 +1,6 @@
 // Decides on a command: built-in denies first, then the access's rules, first match wins.
 import type { PolicyConfig } from '../config.ts'
-import { compileRule, type CompiledRule } from './cel.ts'
+import { celFacts, compileRule, type CompiledRule } from './cel.ts'
 
 /** What a rule can see. One vocabulary for every protocol. */
 export interface Facts {
@@ -45,7 +45,7 @@ export class Policy {
     if (!this.hasRules) return this.#default === 'Allow' ? allow : byDefault
     if (unreadable !== undefined)
       return { action: 'deny', rule: 'built-in/unreadable', message: `rules are in force here and the command can't be read: ${unreadable}` }
-    const seen = facts()
+    const seen = celFacts(facts())
     for (const rule of this.#rules) {
       const matched = rule.matches(seen)
       if (matched === false) continue

@@ -32,7 +32,8 @@ export class Recorder implements LineSink {
   readonly #ledger: LogWriter
   readonly #blobs: BlobSpool
   readonly #dirty = new Set<SessionRecord>()
-  readonly #usage: Map<string, number>
+  /** Bytes of the spool that each access holds. */
+  readonly #accounts = new Map<string, { bytes: number }>()
   readonly #live = new Map<string, SessionRecord>()
   readonly #freeBytes: () => Promise<number>
   readonly #timer: NodeJS.Timeout
@@ -44,9 +45,12 @@ export class Recorder implements LineSink {
     this.spoolId = options.spoolId
     this.signer = options.signer
     this.#lastN = options.ledger.lastN
-    this.#usage = new Map(options.usage)
+    for (const [access, bytes] of options.usage ?? []) this.#accounts.set(access, { bytes })
     this.#ledger = new LogWriter('ledger', options.spoolId, this, options.signer, options.ledger)
-    this.#blobs = new BlobSpool(options.spool.folder, (session, bytes) => this.#use(this.#live.get(session)?.access, bytes))
+    this.#blobs = new BlobSpool(options.spool.folder, (session, bytes) => {
+      const account = this.#live.get(session)?.log.account
+      if (account) account.bytes += bytes
+    })
     this.gate = new Gate(options.spool, () => this.#sign(false))
     this.#freeBytes = options.freeBytes ?? (async () => statfs(options.spool.folder).then(({ bavail, bsize }) => bavail * bsize))
     this.#timer = setInterval(() => {
@@ -61,7 +65,7 @@ export class Recorder implements LineSink {
   append(log: LogWriter, previous: Buffer, line: string): Buffer {
     const before = this.#spool.pending
     const head = this.#spool.append(log, previous, line)
-    if (log !== this.#ledger) this.#use(this.#live.get(log.id)?.access, this.#spool.pending - before)
+    if (log.account) log.account.bytes += this.#spool.pending - before
     return head
   }
 
@@ -85,6 +89,7 @@ export class Recorder implements LineSink {
   }
 
   #follow(log: LogWriter, access: string, ledgerN: number): SessionRecord {
+    log.account = this.#account(access)
     const record = new SessionRecord(
       log,
       access,
@@ -104,13 +109,14 @@ export class Recorder implements LineSink {
   blocked(access: string, quotaBytes: number): string | undefined {
     const blocked = this.gate.blocked ?? this.#diskFull
     if (blocked !== undefined) return blocked
-    const used = this.#usage.get(access) ?? 0
+    const used = this.#account(access).bytes
     return used >= quotaBytes ? `the spool quota of ${access} is used up (${used} of ${quotaBytes} bytes wait to be stored as evidence)` : undefined
   }
 
   /** Evidence of an access has been stored: its share of the spool is free again. */
   stored(access: string, bytes: number): void {
-    this.#usage.set(access, Math.max(0, (this.#usage.get(access) ?? 0) - bytes))
+    const account = this.#account(access)
+    account.bytes = Math.max(0, account.bytes - bytes)
   }
 
   /** Signs what is unsigned, writes and syncs everything. */
@@ -124,8 +130,13 @@ export class Recorder implements LineSink {
     this.#spool.close()
   }
 
-  #use(access: string | undefined, bytes: number): void {
-    if (access !== undefined) this.#usage.set(access, (this.#usage.get(access) ?? 0) + bytes)
+  #account(access: string): { bytes: number } {
+    let account = this.#accounts.get(access)
+    if (!account) {
+      account = { bytes: 0 }
+      this.#accounts.set(access, account)
+    }
+    return account
   }
 
   #close(record: SessionRecord, state: 'ended' | 'interrupted'): void {

@@ -1,16 +1,16 @@
 // Reads the spool from the cursor and cuts what it finds into parts: the bytes of an object are fixed here, once.
-import { closeSync, existsSync, fdatasyncSync, fstatSync, openSync, readSync, unlinkSync } from 'node:fs'
+import { closeSync, existsSync, fstatSync, openSync, readSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { constants, zstdCompressSync } from 'node:zlib'
 import { blobName, indexName, ledgerFolder, manifestName, partName, sealManifest, sessionFolder, sha256Hex, type Signer } from '@agentaccess/recording'
 import { BlobSpool } from '../record/blob-spool.ts'
 import { readFrame, type Frame } from '../record/frame.ts'
 import { listSegments, segmentName } from '../record/spool.ts'
-import { foldFrame, type LogTable } from './fold.ts'
+import { foldFrame, headAfter, type LogTable } from './fold.ts'
 import type { LogState, ShipState } from './ship-state.ts'
 
 const READ_BYTES = 8 * 1024 * 1024
-const PART_BYTES = 1024 * 1024
+const PART_BYTES = 256 * 1024
 const FIRST_INTERVAL_MS = 1000
 const LAST_INTERVAL_MS = 30_000
 /** A busy session backs off after this many parts. */
@@ -41,19 +41,20 @@ export function cutParts(state: ShipState, now: number, options: CutOptions): bo
     }
     // Sessions first: what the ledger says of one is noted at what is known of it.
     const byKind = [...batch.values()].sort((a, b) => Number(a[0]!.kind === 'ledger') - Number(b[0]!.kind === 'ledger'))
-    for (const frames of byKind) foldFrames(state, table, frames, options.namespace)
+    const fresh = new Map<string, Buffer>()
+    for (const frames of byKind) foldFrames(state, table, frames, fresh, options.namespace)
     for (const log of logs.values()) state.saveLog(log)
     for (const id of state.logIds()) {
       const log = state.log(id)!
-      if (log.kind === 'session' && isDue(state, log, now, options)) {
-        cutSession(state, log, now, options, blobs)
+      if (log.kind === 'session' && isDue(log, now, options)) {
+        cutSession(state, log, fresh.get(id), now, options, blobs)
         if (isOver(log)) done.push(id)
-      }
+      } else if (fresh.has(id)) state.addPending(id, fresh.get(id)!, false)
     }
     // After the sessions: a ledger that says `close` is stored later than the manifest it speaks of.
     for (const id of state.logIds()) {
       const log = state.log(id)!
-      if (log.kind === 'ledger' && isDue(state, log, now, options)) cutLedger(state, log, now, options)
+      if (log.kind === 'ledger' && isDue(log, now, options)) cutLedger(state, log, now, options)
     }
     state.cursor = next
   })
@@ -103,27 +104,34 @@ function readBatch(state: ShipState, folder: string): Batch {
   return { batch, next: { segment, offset }, finished }
 }
 
+/**
+ * The segment is not synced: once the transaction is through, the lines are on the disk in the state, and after a power cut no
+ * one asks for them here. A sync here would hold up the write of the next lines, for which agents wait.
+ */
 function readSegment(path: string, offset: number, limit: number): { bytes: Buffer; size: number } {
   if (!existsSync(path)) return { bytes: Buffer.alloc(0), size: 0 }
   const fd = openSync(path, 'r')
   try {
     const { size } = fstatSync(fd)
-    const bytes = Buffer.allocUnsafe(Math.min(size - offset, limit))
+    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(size - offset, limit)))
     const read = bytes.length === 0 ? 0 : readSync(fd, bytes, 0, bytes.length, offset)
-    // What is evidence must not be ahead of what the spool still knows after a power cut.
-    if (read > 0) fdatasyncSync(fd)
     return { bytes: bytes.subarray(0, read), size }
   } finally {
     closeSync(fd)
   }
 }
 
-function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], namespace: string): void {
+function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], fresh: Map<string, Buffer>, namespace: string): void {
   const lines: Buffer[] = []
-  const [{ id }] = frames as [Frame]
+  const [{ id, kind }] = frames as [Frame]
   const flush = (signed: boolean) => {
-    if (lines.length > 0) state.addPending(id, Buffer.concat(lines), signed)
+    const bytes = Buffer.concat(lines)
     lines.length = 0
+    if (bytes.length === 0) return
+    // What is cut in this very step need not be kept first.
+    if (kind === 'session') fresh.set(id, bytes)
+    else state.addPending(id, bytes, signed)
+    logs.get(id)!.pendingBytes += bytes.length
   }
   for (const frame of frames) {
     const log = foldFrame(logs, frame, namespace)
@@ -132,6 +140,7 @@ function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], namespace
     if (log.kind === 'ledger' && log.seq > 1 && log.summary.signedThrough === log.seq - 1) flush(true)
   }
   flush(false)
+  logs.get(id)!.head = headAfter(frames.at(-1)!)
 }
 
 /** Nothing more comes of this session, and the ledger knows. */
@@ -139,13 +148,12 @@ const isOver = (log: LogState) => log.ended !== undefined && log.closed
 
 const newline = Buffer.from('\n')
 
-function isDue(state: ShipState, log: LogState, now: number, options: CutOptions): boolean {
+function isDue(log: LogState, now: number, options: CutOptions): boolean {
   if (isOver(log)) return true
-  const pending = state.pendingBytes(log.id)
-  return pending >= PART_BYTES || (pending > 0 && (options.all === true || now - log.lastCutMs >= log.intervalMs))
+  return log.pendingBytes >= PART_BYTES || (log.pendingBytes > 0 && (options.all === true || now - log.lastCutMs >= log.intervalMs))
 }
 
-function cutSession(state: ShipState, log: LogState, now: number, options: CutOptions, blobs: BlobSpool): void {
+function cutSession(state: ShipState, log: LogState, fresh: Buffer | undefined, now: number, options: CutOptions, blobs: BlobSpool): void {
   const folder = sessionFolder(options.namespace, log.id)
   for (const sha256 of log.blobs.slice(log.blobsCut)) {
     const body = blobs.read(log.id, sha256)
@@ -153,7 +161,8 @@ function cutSession(state: ShipState, log: LogState, now: number, options: CutOp
     if (body) state.queue(folder + blobName(sha256), body, log.summary.access, body.length)
   }
   log.blobsCut = log.blobs.length
-  const lines = state.takePending(log.id)
+  const kept = state.takePending(log.id)
+  const lines = fresh ? Buffer.concat([kept, fresh]) : kept
   if (lines.length > 0) addPart(state, log, lines, folder, now)
   if (!log.ended || !log.closed) return state.saveLog(log)
   const manifest = sealManifest(
@@ -181,10 +190,11 @@ function cutLedger(state: ShipState, log: LogState, now: number, options: CutOpt
 }
 
 function addPart(state: ShipState, log: LogState, lines: Buffer, folder: string, now: number): void {
-  const body = zstdCompressSync(lines, { params: { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 } })
+  const body = zstdCompressSync(lines, { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } })
   const name = partName(++log.partCount, sha256Hex(body))
   if (log.kind === 'session') log.parts.push({ name, firstSeq: log.cutThrough + 1, lastSeq: log.seq, bytes: body.length })
   log.cutThrough = log.seq
+  log.pendingBytes -= lines.length
   log.lastCutMs = now
   // A ledger is never late: an ended session is not whole before its ledger says so.
   log.intervalMs = log.partCount < QUICK_PARTS || log.kind === 'ledger' ? FIRST_INTERVAL_MS : Math.min(LAST_INTERVAL_MS, log.intervalMs * 1.5)

@@ -27,20 +27,72 @@ export function logOf(logs: LogTable, kind: LogState['kind'], id: string, namesp
   return log
 }
 
-/** Changes the log, and what a ledger line says of a session's. The line is of our own making: the frame's checksum has vouched for it. */
+/** The value of the chain behind a frame. */
+export function headAfter(frame: Frame): Buffer {
+  const { kind } = peek(frame.line)
+  if (kind === 'gap') {
+    const { chain } = JSON.parse(frame.line.toString('utf8')) as { chain?: string }
+    if (chain !== undefined) return Buffer.from(chain, 'hex')
+  }
+  return chainNext(frame.prev, frame.line)
+}
+
+/**
+ * Changes the log, and what a ledger line says of a session's; not the log's head. The line is of our own making: the
+ * frame's checksum has vouched for it.
+ */
 export function foldFrame(logs: LogTable, frame: Frame, namespace: string): LogState {
   const log = logOf(logs, frame.kind, frame.id, namespace)
+  const { seq, kind } = peek(frame.line)
+  log.seq = seq
+  if (log.kind === 'session' && foldQuickly(log, seq, kind, frame.line)) return log
   const event = JSON.parse(frame.line.toString('utf8')) as Event | LedgerLine
-  if (event.kind === 'gap' && 'chain' in event && typeof event.chain === 'string') {
-    log.head = Buffer.from(event.chain, 'hex')
-    log.seq = event.through ?? event.seq
-  } else {
-    log.head = chainNext(log.head, frame.line)
-    log.seq = event.seq
-  }
+  if (event.kind === 'gap' && event.through !== undefined) log.seq = event.through
   if (log.kind === 'ledger') foldLedgerLine(logs, log, event as LedgerLine, namespace)
   else foldSessionEvent(log, event as Event)
   return log
+}
+
+/** A line begins `{"seq":12,"kind":"command",`: that much is known without parsing it. */
+function peek(line: Buffer): { seq: number; kind: string } {
+  const start = line.toString('latin1', 0, 64)
+  const comma = start.indexOf(',')
+  const kindAt = comma + ',"kind":"'.length
+  return { seq: Number(start.slice('{"seq":'.length, comma)), kind: start.slice(kindAt, start.indexOf('"', kindAt)) }
+}
+
+/** A command that went well, as session-record.ts writes it: its number, and its rows. */
+const ORDINARY_RESULT =
+  /,"command":(\d+),"status":"ok","final":true,"durationMs":[\d.]+,"attributes":\{"agentaccess\.command\.tag":"[A-Z0-9 ]*"(?:,"db\.response\.returned_rows":(\d+))?(?:,"agentaccess\.response\.bytes":\d+)?\}\}$/
+
+/** Most lines, without parsing them: this is the shipper's work for every command that agents run. */
+function foldQuickly(log: LogState, seq: number, kind: string, line: Buffer): boolean {
+  switch (kind) {
+    case 'command':
+    case 'statement':
+    case 'decision':
+    case 'execute':
+      if (line.includes('.blob":"')) return false
+      if (kind === 'command') {
+        log.summary.commands++
+        log.summary.open.push(seq)
+      }
+      return true
+    case 'result': {
+      const found = ORDINARY_RESULT.exec(line.toString('latin1'))
+      if (!found) return false
+      const at = log.summary.open.indexOf(Number(found[1]))
+      if (at !== -1) log.summary.open.splice(at, 1)
+      log.summary.rows += Number(found[2] ?? 0)
+      return true
+    }
+    case 'checkpoint':
+      if (log.ending) return false
+      log.summary.signedThrough = seq - 1
+      return true
+    default:
+      return false
+  }
 }
 
 function foldLedgerLine(logs: LogTable, log: LogState, line: LedgerLine, namespace: string): void {

@@ -19,6 +19,8 @@ export interface LogState {
   /** Of a session; a ledger, which never ends, only counts. */
   parts: PartEntry[]
   partCount: number
+  /** Bytes of lines that are in no part yet. */
+  pendingBytes: number
   /** The last sequence number that is in a part. */
   cutThrough: number
   blobs: string[]
@@ -68,6 +70,7 @@ export function newLog(kind: ChainKind, id: string, namespace: string): LogState
     ledgerN: 0,
     parts: [],
     partCount: 0,
+    pendingBytes: 0,
     cutThrough: 0,
     blobs: [],
     blobsCut: 0,
@@ -81,8 +84,10 @@ export function newLog(kind: ChainKind, id: string, namespace: string): LogState
 
 export class ShipState {
   readonly #db: DatabaseSync
+  /** What was read or saved: this process is the only one that changes it. */
+  readonly #logs = new Map<string, LogState>()
   readonly #statements: Record<
-    'log' | 'saveLog' | 'dropLog' | 'logs' | 'addPending' | 'pending' | 'dropPending' | 'pendingBytes' | 'queue' | 'objects' | 'dropObject' | 'get' | 'set',
+    'log' | 'saveLog' | 'dropLog' | 'logs' | 'addPending' | 'pending' | 'dropPending' | 'queue' | 'objects' | 'dropObject' | 'get' | 'set',
     ReturnType<DatabaseSync['prepare']>
   >
 
@@ -101,7 +106,6 @@ export class ShipState {
       addPending: prepare('INSERT INTO pending (log, lines, signed) VALUES (?, ?, ?)'),
       pending: prepare('SELECT ord, lines, signed FROM pending WHERE log = ? ORDER BY ord'),
       dropPending: prepare('DELETE FROM pending WHERE log = ? AND ord <= ?'),
-      pendingBytes: prepare('SELECT coalesce(sum(length(lines)), 0) AS bytes FROM pending WHERE log = ?'),
       queue: prepare('INSERT INTO objects (key, body, access, raw) VALUES (?, ?, ?, ?)'),
       objects: prepare('SELECT ord, key, body, access, raw FROM objects ORDER BY ord LIMIT 32'),
       dropObject: prepare('DELETE FROM objects WHERE ord = ?'),
@@ -119,6 +123,7 @@ export class ShipState {
       return result
     } catch (error) {
       this.#db.exec('ROLLBACK')
+      this.#logs.clear()
       throw error
     }
   }
@@ -144,31 +149,34 @@ export class ShipState {
   }
 
   log(id: string): LogState | undefined {
+    const known = this.#logs.get(id)
+    if (known) return known
     const row = this.#statements.log.get(id)
     if (!row) return undefined
     const state = JSON.parse(row.state as string) as Omit<LogState, 'seq' | 'head'>
-    return { ...state, seq: row.seq as number, head: Buffer.from(row.head as Uint8Array) }
+    const log = { ...state, seq: row.seq as number, head: Buffer.from(row.head as Uint8Array) }
+    this.#logs.set(id, log)
+    return log
   }
 
   logIds(): string[] {
     return this.#statements.logs.all().map((row) => row.id as string)
   }
 
-  saveLog({ seq, head, ...state }: LogState): void {
+  saveLog(log: LogState): void {
+    this.#logs.set(log.id, log)
+    const { seq, head, ...state } = log
     this.#statements.saveLog.run(state.id, seq, head, JSON.stringify(state))
   }
 
   dropLog(id: string): void {
+    this.#logs.delete(id)
     this.#statements.dropLog.run(id)
   }
 
   /** `signed`: the last of these lines is the signed head of a ledger. */
   addPending(log: string, lines: Buffer, signed: boolean): void {
     this.#statements.addPending.run(log, lines, signed ? 1 : 0)
-  }
-
-  pendingBytes(log: string): number {
-    return this.#statements.pendingBytes.get(log)!.bytes as number
   }
 
   /** Removes and returns what is pending; with `upToSigned`, only up to the last signed head. */

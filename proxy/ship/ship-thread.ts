@@ -1,4 +1,6 @@
 // The shipper's thread. Compression, hashing and SQLite stay off the loop that serves agents.
+import { readlinkSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { DirectoryStore, signerFromPem } from '@agentaccess/recording'
 import { Shipper, type ShipReport } from './shipper.ts'
@@ -11,7 +13,20 @@ export interface ShipThreadData {
   signingKeyPem: string
 }
 
+const SHIPPING_NICENESS = 10
+
+/** Agents come first: on Linux each thread has a niceness of its own. Elsewhere shipping is as nice as the rest. */
+function yieldToAgents(): void {
+  try {
+    const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1))
+    if (Number.isInteger(thread) && thread !== process.pid) setPriority(thread, SHIPPING_NICENESS)
+  } catch {
+    // Not Linux, or not allowed: shipping only costs more.
+  }
+}
+
 if (parentPort) {
+  yieldToAgents()
   const port = parentPort
   const { folder, namespace, evidence, signingKeyPem } = workerData as ShipThreadData
   const state = new ShipState(folder)
