@@ -7,7 +7,7 @@ x509.cryptoProvider.set(webcrypto)
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 const dates = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) }
 
-export interface Certificate {
+interface Certificate {
   cert: string
   key: string
 }

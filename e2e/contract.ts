@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { Event } from '@agentaccess/recording'
 
 /** Commands by what they are, in the protocol's own words. */
-export interface Words {
+interface Words {
   /** Runs `n` at the target and succeeds. */
   allowed(n: number): string
   /** The rule `denied` matches it. */

@@ -112,8 +112,13 @@ export async function startHarness(scope: Scope, targetPort: number, options: Ha
 }
 
 /** An event as a test compares it: without what differs from run to run. */
-export function gist(event: Event): string {
+function gist(event: Event): string {
   return words(event).trimEnd()
+}
+
+function textOf(attributes: Record<string, unknown> | undefined, name: string): string {
+  const value = attributes?.[name]
+  return typeof value === 'string' ? value : ''
 }
 
 function words(event: Event): string {
@@ -122,7 +127,7 @@ function words(event: Event): string {
     case 'statement':
       return `${event.kind} ${String(event.attributes['db.query.text'] ?? event.attributes['db.operation.name'])}${event.attributes['agentaccess.parameters'] ? ` ${JSON.stringify(event.attributes['agentaccess.parameters'])}` : ''}`
     case 'result':
-      return `result ${event.status}${event.final ? '' : ' …'} ${String(event.attributes?.['agentaccess.command.tag'] ?? event.attributes?.['db.response.status_code'] ?? '')}${event.copy ? ` ${event.copy.direction} ${event.copy.rows} ${event.copy.bytes} ${event.copy.sha256}` : ''}`
+      return `result ${event.status}${event.final ? '' : ' …'} ${textOf(event.attributes, 'agentaccess.command.tag') || textOf(event.attributes, 'db.response.status_code')}${event.copy ? ` ${event.copy.direction} ${event.copy.rows} ${event.copy.bytes} ${event.copy.sha256}` : ''}`
     case 'decision':
       return `${event.action} by ${event.rule}`
     case 'session.ended':

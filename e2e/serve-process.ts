@@ -4,10 +4,10 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ROLE, TOKEN } from './harness.ts'
-import { stopChild, type Finished, type Scope } from './scope.ts'
+import { stopChild, type Scope } from './scope.ts'
 
 const program = fileURLToPath(new URL('../cli/kubectl-agentaccess.ts', import.meta.url))
-export const cliArgs = ['--disable-warning=ExperimentalWarning', program]
+const cliArgs = ['--disable-warning=ExperimentalWarning', program]
 
 export interface ServeProcess {
   port: number
@@ -67,5 +67,3 @@ export async function startServe(scope: Scope, manifest: string, evidence: strin
     kill: () => stopChild(child, 'SIGKILL'),
   }
 }
-
-export const cli = (scope: Scope, ...args: string[]): Promise<Finished> => scope.run(process.execPath, [...cliArgs, ...args])

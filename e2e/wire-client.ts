@@ -92,7 +92,6 @@ export class WireClient {
   readonly socket: Socket
   /** All bytes since the connection became ready, or since `take`. */
   #received: Buffer[] = []
-  #length = 0
   closed = false
   #waiting: (() => void) | undefined
 
@@ -101,7 +100,6 @@ export class WireClient {
     socket.setNoDelay(true)
     socket.on('data', (chunk: Buffer) => {
       this.#received.push(chunk)
-      this.#length += chunk.length
       this.#waiting?.()
     })
     const closed = () => {
@@ -153,7 +151,6 @@ export class WireClient {
   take(): Buffer {
     const all = this.peek()
     this.#received = []
-    this.#length = 0
     return all
   }
 

@@ -9,6 +9,7 @@ import { startServe, writeManifest } from '../serve-process.ts'
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 4)
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 2)
+const CLIENTS = (process.env.BENCH_CLIENTS ?? '1,8,32').split(',').map(Number)
 const COPY_ROWS = Number(process.env.BENCH_COPY_ROWS ?? 10_000_000)
 
 interface Way {
@@ -165,7 +166,7 @@ async function bench(): Promise<void> {
   console.log(['| protocol | clients', ...ways.map(({ name }) => name), 'proxy ÷ pipe', 'added median', 'added p99 |'].join(' | '))
   console.log(`|${' --- |'.repeat(ways.length + 5)}`)
   for (const protocol of ['simple', 'extended', 'prepared']) {
-    for (const clients of [1, 8, 32]) {
+    for (const clients of CLIENTS) {
       const rounds: Measured[][] = ways.map(() => [])
       for (let round = 0; round < ROUNDS; round++) for (const [i, way] of ways.entries()) rounds[i]!.push(await pgbench(pgbenchProgram, way, protocol, clients))
       const of = (i: number, what: keyof Measured) => median(rounds[i]!.map((measured) => measured[what]))

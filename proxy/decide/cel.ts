@@ -13,7 +13,7 @@ export interface CompiledRule {
 }
 
 /** Facts as CEL has them: its int is a BigInt. Made once for all rules of a decision. */
-export type CelFacts = ReturnType<typeof celFacts>
+type CelFacts = ReturnType<typeof celFacts>
 
 export function celFacts(facts: Facts) {
   const { target, session } = facts
