@@ -16,7 +16,6 @@ const SLOW_SYNC_MS = 5000
 
 export class Gate {
   readonly #spool: Spool
-  readonly #onFlush: () => void
   #queue: Waiting[] = []
   #awaitingSync: Waiting[] = []
   #syncStarted = 0
@@ -24,10 +23,8 @@ export class Gate {
   #failure: string | undefined
   #retry: NodeJS.Timeout | undefined
 
-  /** `onFlush` runs before each write: what it appends goes out with it. */
-  constructor(spool: Spool, onFlush: () => void = () => {}) {
+  constructor(spool: Spool) {
     this.#spool = spool
-    this.#onFlush = onFlush
   }
 
   /** Why nothing can be recorded now; undefined where it can. */
@@ -54,7 +51,6 @@ export class Gate {
   }
 
   flush(): void {
-    this.#onFlush()
     const waiting = this.#queue
     this.#queue = []
     try {

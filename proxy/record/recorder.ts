@@ -51,11 +51,11 @@ export class Recorder implements LineSink {
       const account = this.#live.get(session)?.log.account
       if (account) account.bytes += bytes
     })
-    this.gate = new Gate(options.spool, () => this.#sign(false))
+    this.gate = new Gate(options.spool)
     this.#freeBytes = options.freeBytes ?? (async () => statfs(options.spool.folder).then(({ bavail, bsize }) => bavail * bsize))
     this.#timer = setInterval(() => {
       this.#watchDisk()
-      this.#sign(true)
+      this.#sign()
       if (this.#spool.pending > 0) this.gate.schedule()
     }, TICK_MS)
     this.#timer.unref()
@@ -97,6 +97,7 @@ export class Recorder implements LineSink {
       this.#blobs,
       (changed) => {
         this.#dirty.add(changed)
+        if (log.unsigned >= CHECKPOINT_EVENTS) changed.checkpoint()
         this.gate.schedule()
       },
       (ended, state) => this.#close(ended, state),
@@ -150,11 +151,10 @@ export class Recorder implements LineSink {
     this.gate.schedule()
   }
 
-  /** Checkpoints that are due: after 1,000 events at once, after a second by the timer. */
-  #sign(byTime: boolean): void {
+  /** Checkpoints that are due because a second has passed; after 1,000 events they are made at once. */
+  #sign(): void {
     const now = Date.now()
-    const due = (log: LogWriter) =>
-      log.unsigned >= CHECKPOINT_EVENTS || (byTime && log.unsignedSince !== 0 && now - log.unsignedSince >= CHECKPOINT_MS - TICK_MS)
+    const due = (log: LogWriter) => log.unsignedSince !== 0 && now - log.unsignedSince >= CHECKPOINT_MS - TICK_MS
     for (const record of this.#dirty) {
       if (!record.ended) {
         if (!due(record.log)) continue

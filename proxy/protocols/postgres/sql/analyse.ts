@@ -52,18 +52,19 @@ export function unreadable(why: string): Analysis {
 function parse(text: string): Analysis {
   if (text.length > MAX_PARSED_CHARACTERS) return withRoleWords(text, unreadable(`it is longer than ${MAX_PARSED_CHARACTERS} characters`))
   if (isBlank(text)) return { operations: [], statements: 0, renames: false, copiesIn: false, passwordOf: [] }
-  let tree: { stmts?: unknown[] }
+  const found: Found = { operations: new Set(), valuesOfInsert: new Set(), renames: false, copiesIn: false, passwordOf: [] }
+  let statements: unknown[] | undefined
   try {
-    tree = parseSync(text)
+    statements = parseSync(text).stmts
+    visit(statements, found)
   } catch (error) {
+    // Also what is nested too deep for the parser, or for the walk through its tree.
     return withRoleWords(text, unreadable(error instanceof Error ? error.message : String(error)))
   }
-  const found: Found = { operations: new Set(), valuesOfInsert: new Set(), renames: false, copiesIn: false, passwordOf: [] }
-  visit(tree.stmts, found)
   const operations = [...found.operations].sort()
   return {
     operations,
-    statements: tree.stmts?.length ?? 0,
+    statements: statements?.length ?? 0,
     renames: found.renames || operations.some((operation) => !HARMLESS_TO_NAMES.has(operation)),
     copiesIn: found.copiesIn,
     passwordOf: found.passwordOf,

@@ -61,7 +61,8 @@ const TRANSACTIONS: Record<string, string> = {
 
 /** The operation of a statement node; undefined where the node is not a statement. */
 export function operationOf(node: string, body: Record<string, unknown>): string | undefined {
-  if (!node.endsWith('Stmt') || node === 'PLAssignStmt' || node === 'ReturnStmt' || node === 'RawStmt') return undefined
+  // Nodes begin with a capital; `selectStmt` is a field that holds one.
+  if (!/^[A-Z].*Stmt$/.test(node) || node === 'PLAssignStmt' || node === 'ReturnStmt' || node === 'RawStmt') return undefined
   if (node === 'TransactionStmt') return TRANSACTIONS[String(body.kind)] ?? 'TRANSACTION'
   if (node === 'VariableSetStmt' && (body.kind === 'VAR_RESET' || body.kind === 'VAR_RESET_ALL')) return 'RESET'
   if ((node === 'GrantStmt' || node === 'GrantRoleStmt') && body.is_grant !== true) return 'REVOKE'

@@ -47,9 +47,12 @@ function redact(text: string): string {
   return out + text.slice(kept)
 }
 
-/** SQL inside a string (of a DO block, of EXECUTE): what follows the word there is dropped up to the literal's end. */
+/**
+ * SQL inside a string (of a DO block, of EXECUTE): what follows the word there is dropped up to the literal's end. The pattern
+ * is bounded, so that a text made for it can't hold up everyone else.
+ */
 function redactInside(literal: string): string {
-  const inside = /password(?:\s|\/\*[\s\S]*?\*\/)*(?:''|\\'|'|\$|\|\||e''|u&'')/i.exec(literal)
+  const inside = /password(?:\s|\/\*[^*]{0,200}\*\/){0,100}(?:''|\\'|'|\$|\|\||e''|u&'')/i.exec(literal)
   if (!inside) return literal
   const close = /(?:'|\$[^$]*\$)$/.exec(literal)?.[0] ?? ''
   return `${literal.slice(0, inside.index + 'password'.length)} [REDACTED]${close}`

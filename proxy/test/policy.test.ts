@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { Policy, type Facts } from '../decide/policy.ts'
+import type { RuleConfig } from '../config.ts'
+
+const facts = (change: Partial<Facts> = {}): Facts => ({
+  command: { text: "DELETE FROM customers WHERE name = 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!'", operations: ['DELETE'] },
+  agent: { name: 'claude', proof: 'shared token' },
+  task: 'FLAKY-123',
+  target: { kind: 'postgres', host: 'db', port: 5432, database: 'orders' },
+  session: { id: 's', commands: 3, denied: 0, errors: 0, rows: 10 },
+  now: new Date('2026-01-05T12:00:00Z'),
+  ...change,
+})
+
+const rule = (when: string, action: RuleConfig['action'] = 'Deny', name = 'r'): RuleConfig => ({ name, when, action })
+const decide = (rules: RuleConfig[], byDefault: 'Allow' | 'Deny' = 'Allow', seen = facts(), unreadable?: string) =>
+  new Policy({ default: byDefault, rules }, 'rev').decide(() => seen, undefined, unreadable)
+
+describe('policy', () => {
+  const matching = [
+    "'DELETE' in command.operations",
+    "command.operations.exists(o, o in ['DROP', 'DELETE'])",
+    "command.text.matches('(?i)customers')",
+    "agent.name == 'claude' && agent.proof == 'shared token'",
+    "task.startsWith('FLAKY-')",
+    "target.kind == 'postgres' && target.port == 5432 && target.database == 'orders'",
+    'session.commands == 3 && session.rows < 11 && session.denied + session.errors == 0',
+    "now.getHours('UTC') == 12 && now.getDayOfWeek('UTC') == 1",
+  ]
+  for (const when of matching) test(`matches: ${when}`, () => assert.equal(decide([rule(when)]).action, 'deny'))
+
+  test('the first match wins; no match: the default', () => {
+    assert.deepEqual(decide([rule('false'), rule('true', 'Allow'), rule('true')]), { action: 'allow' })
+    assert.equal(decide([rule('false')]).action, 'allow')
+    assert.equal(decide([rule('false')], 'Deny').action, 'deny')
+    assert.equal(decide([], 'Deny').action, 'deny')
+    assert.deepEqual(decide([rule('true', 'Alert', 'look')]), { action: 'alert', rule: 'look' })
+  })
+
+  test('an error inside a rule is a denial that names it', () => {
+    const decision = decide([rule("command.operations[7] == 'x'", 'Allow', 'broken')])
+    assert.equal(decision.action, 'deny')
+    assert.match(decision.action === 'deny' ? `${decision.rule}: ${decision.message}` : '', /^broken: rule broken failed: .*index out of bounds/)
+  })
+
+  test('what can not be read is denied where there are rules, and only there', () => {
+    assert.equal(decide([rule('false')], 'Allow', facts(), 'syntax error').action, 'deny')
+    assert.equal(decide([], 'Allow', facts(), 'syntax error').action, 'allow')
+  })
+
+  test('a pattern that would take for ever takes no time', () => {
+    const began = performance.now()
+    assert.equal(decide([rule("command.text.matches('^.*(a+)+$')")]).action, 'allow')
+    // JavaScript's own engine needs longer than the age of the universe.
+    assert.ok(performance.now() - began < 5000)
+  })
+})
