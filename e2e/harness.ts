@@ -127,7 +127,8 @@ function words(event: Event): string {
     case 'statement':
       return `${event.kind} ${String(event.attributes['db.query.text'] ?? event.attributes['db.operation.name'])}${event.attributes['agentaccess.parameters'] ? ` ${JSON.stringify(event.attributes['agentaccess.parameters'])}` : ''}`
     case 'result':
-      return `result ${event.status}${event.final ? '' : ' …'} ${textOf(event.attributes, 'agentaccess.command.tag') || textOf(event.attributes, 'db.response.status_code')}${event.copy ? ` ${event.copy.direction} ${event.copy.rows} ${event.copy.bytes} ${event.copy.sha256}` : ''}`
+      // How much data was on its way when a COPY failed is a matter of time.
+      return `result ${event.status}${event.final ? '' : ' …'} ${textOf(event.attributes, 'agentaccess.command.tag') || textOf(event.attributes, 'db.response.status_code')}${event.copy && event.status === 'ok' ? ` ${event.copy.direction} ${event.copy.rows} ${event.copy.bytes} ${event.copy.sha256}` : ''}`
     case 'decision':
       return `${event.action} by ${event.rule}`
     case 'session.ended':
