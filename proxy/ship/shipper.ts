@@ -4,7 +4,8 @@ import { keyObjectName, publicKeyObject } from '@agentaccess/recording'
 import { cutParts } from './cut.ts'
 import type { ShipState } from './ship-state.ts'
 
-const IDLE_MS = 500
+/** With the first interval of a part, this keeps the copy of a running session at most 2 s behind. */
+const IDLE_MS = 900
 const FIRST_BACKOFF_MS = 1000
 const LAST_BACKOFF_MS = 30_000
 

@@ -3,16 +3,16 @@
 // What is denied must fail at the target too, or what belonged together would half happen: in its place goes an Execute of
 // a portal that does not exist, which makes the target fail and abort the pipeline or transaction.
 import { randomBytes } from 'node:crypto'
-import type { BuiltInDeny, Decision } from '../../decide/policy.ts'
-import type { Attributes } from '../../record/session-record.ts'
-import type { Session, Understood } from '../../session.ts'
+import type { Session } from '../../session.ts'
+import { parameterAttributes, textAttributes } from './command-attributes.ts'
 import { CommandRun } from './command-run.ts'
-import { decodeParameter, decodeText, type ParameterValue } from './decode-text.ts'
-import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse, type BindMessage } from './frontend-messages.ts'
+import { decodeText } from './decode-text.ts'
+import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse } from './frontend-messages.ts'
+import { Judge } from './judge.ts'
 import type { Statement } from './names.ts'
 import { endPortal, type Pipeline } from './pipeline.ts'
+import { cannotRecord, unknownName } from './refusals.ts'
 import { analyse, unreadable, type Analysis } from './sql/analyse.ts'
-import { redactPasswords } from './sql/redact.ts'
 import { code, cstrings, errorResponse, FieldReader, message, ProtocolViolation, type PostgresError } from './wire.ts'
 
 /** `before` goes to the target ahead of the message; `drop`: the message itself does not go. */
@@ -28,18 +28,13 @@ const PROTOCOL_STATEMENT = 'S'
 /** A Bind of it is refused, or fails at the target: it runs nothing. */
 const unknownStatement: Analysis = { ...unreadable('the statement is not known'), renames: false, copiesIn: false }
 
-/** A command that is recorded and waits for its decision. */
-interface Waiting {
-  command: number
-  decision: Decision | undefined
-  promise: Promise<void>
-}
-
 export class Commands {
   readonly #pipeline: Pipeline
   readonly #session: Session
   readonly #begins: (run: CommandRun) => void
-  #waiting: Waiting | undefined
+  readonly #judge: Judge
+  /** Whether bound values are recorded. */
+  readonly #parameters: boolean
   /** The last command that this turn bound: an Execute of it needs no event of its own. */
   #lastBound: CommandRun | undefined
   /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
@@ -48,11 +43,13 @@ export class Commands {
   constructor(pipeline: Pipeline, session: Session, begins: (run: CommandRun) => void) {
     this.#pipeline = pipeline
     this.#session = session
+    this.#judge = new Judge(session)
+    this.#parameters = session.access.config.recording.parameters
     this.#begins = begins
   }
 
   get waiting(): Promise<void> | undefined {
-    return this.#waiting?.decision === undefined ? this.#waiting?.promise : undefined
+    return this.#judge.waiting
   }
 
   turnBegins(): void {
@@ -103,10 +100,16 @@ export class Commands {
     const { text, binary } = decodeText(fields.cstringBytes())
     fields.done()
     const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
-    const judged = this.#judge('command', analysis, text, () => ({ ...this.#textAttributes(text, binary, analysis), 'agentaccess.message': 'Query' }))
+    const judged = this.#judge.judge(
+      'command',
+      analysis,
+      text,
+      () => ({ ...textAttributes(text, binary, analysis), 'agentaccess.message': 'Query' }),
+      this.discarding,
+    )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command, analysis.statements)
-    const refusal = this.#refusalOf(judged.decision)
+    const refusal = this.#judge.refusalOf(judged.decision)
     if (refusal) {
       if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
       return this.#refuse(refusal.response, true)
@@ -127,14 +130,20 @@ export class Commands {
     const { name, query, parameterTypes } = decodeParse(fields)
     const { text, binary } = decodeText(query)
     const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
-    const judged = this.#judge('statement', analysis, text, () => ({
-      ...this.#textAttributes(text, binary, analysis),
-      'agentaccess.statement.name': name,
-      ...(parameterTypes.length > 0 ? { 'agentaccess.statement.parameter_types': parameterTypes } : {}),
-    }))
+    const judged = this.#judge.judge(
+      'statement',
+      analysis,
+      text,
+      () => ({
+        ...textAttributes(text, binary, analysis),
+        'agentaccess.statement.name': name,
+        ...(parameterTypes.length > 0 ? { 'agentaccess.statement.parameter_types': parameterTypes } : {}),
+      }),
+      this.discarding,
+    )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
-    const refusal = this.#refusalOf(judged.decision)
+    const refusal = this.#judge.refusalOf(judged.decision)
     const { statements, segment, epoch } = this.#pipeline
     const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
     if (refusal || this.discarding) this.#pipeline.discarded.set(name, statement)
@@ -157,18 +166,24 @@ export class Commands {
     const statement = (ignored ? this.#pipeline.discarded.get(bind.statement) : undefined) ?? (typeof found === 'object' ? found.found : undefined)
     const analysis = statement?.analysis ?? unknownStatement
     const text = statement?.text ?? ''
-    const judged = this.#judge('command', analysis, text, () => ({
-      ...this.#textAttributes(text, false, analysis),
-      'agentaccess.message': 'Bind',
-      ...(bind.statement === '' ? {} : { 'agentaccess.statement.name': bind.statement }),
-      ...(bind.portal === '' ? {} : { 'agentaccess.portal.name': bind.portal }),
-      ...this.#parameterAttributes(bind, statement),
-    }))
+    const judged = this.#judge.judge(
+      'command',
+      analysis,
+      text,
+      () => ({
+        ...textAttributes(text, false, analysis),
+        'agentaccess.message': 'Bind',
+        ...(bind.statement === '' ? {} : { 'agentaccess.statement.name': bind.statement }),
+        ...(bind.portal === '' ? {} : { 'agentaccess.portal.name': bind.portal }),
+        ...(this.#parameters ? parameterAttributes(bind.values, statement?.parameterTypes ?? []) : {}),
+      }),
+      this.discarding,
+    )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     if (this.discarding) return this.#skipped(run)
     const refusal =
-      this.#refusalOf(judged.decision) ??
+      this.#judge.refusalOf(judged.decision) ??
       (statement || !this.#mayBeSqlName(bind.statement) ? undefined : unknownName('prepared statement', bind.statement, '26000'))
     if (refusal) {
       if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
@@ -206,7 +221,11 @@ export class Commands {
       this.#pipeline.push({ kind: 'describe', ours: false, statement: undefined })
       return PASS
     }
-    if (!portal || (name !== '' && portal.epoch !== epoch)) return this.#refuse(unknownName('portal', name, '34000', portal !== undefined).response, false)
+    if (!portal || (name !== '' && portal.epoch !== epoch)) {
+      const { rule, response } = unknownName('portal', name, '34000', portal !== undefined)
+      this.#session.record.decision(portal?.run.command, { action: 'deny', rule, message: response.message, revision: this.#session.access.policy.revision })
+      return this.#refuse(response, false)
+    }
     const blocked = this.#session.blocked()
     if (blocked !== undefined) {
       this.#session.refusedUnrecorded(blocked)
@@ -243,16 +262,22 @@ export class Commands {
     const { functionOid, values } = decodeFunctionCall(fields)
     const analysis: Analysis = { operations: ['FUNCTION CALL'], statements: 1, renames: true, copiesIn: false, passwordOf: [] }
     const text = `FUNCTION CALL ${functionOid}`
-    const judged = this.#judge('command', analysis, text, () => ({
-      'db.operation.name': 'FUNCTION CALL',
-      'agentaccess.operations': analysis.operations,
-      'agentaccess.message': 'FunctionCall',
-      'agentaccess.function.oid': functionOid,
-      ...(this.#recordsParameters ? { 'agentaccess.parameters': values.map((value) => value && decodeParameter(value.bytes, value.binary, 0)) } : {}),
-    }))
+    const judged = this.#judge.judge(
+      'command',
+      analysis,
+      text,
+      () => ({
+        'db.operation.name': 'FUNCTION CALL',
+        'agentaccess.operations': analysis.operations,
+        'agentaccess.message': 'FunctionCall',
+        'agentaccess.function.oid': functionOid,
+        ...(this.#parameters ? parameterAttributes(values, []) : {}),
+      }),
+      this.discarding,
+    )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
-    const refusal = this.#refusalOf(judged.decision)
+    const refusal = this.#judge.refusalOf(judged.decision)
     if (refusal) {
       if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
       return this.#refuse(refusal.response, true)
@@ -273,63 +298,6 @@ export class Commands {
     if (this.#pipeline.renamedSinceSync) this.#pipeline.epoch++
     this.#pipeline.renamedSinceSync = false
     return PASS
-  }
-
-  /**
-   * Records and decides. `hold`: a person decides; the same message comes again once they have, and is not recorded
-   * twice. A command that can't be recorded is refused without a record: that is what can't be done.
-   */
-  #judge(
-    kind: 'command' | 'statement',
-    analysis: Analysis,
-    text: string,
-    attributes: () => Attributes,
-  ): { command: number; decision: Decision | { blocked: string } } | 'hold' {
-    if (this.#waiting) {
-      const { command, decision } = this.#waiting
-      if (!decision) return 'hold'
-      this.#waiting = undefined
-      return { command, decision }
-    }
-    const { record } = this.#session
-    const blocked = this.#session.blocked()
-    if (blocked !== undefined) {
-      this.#session.refusedUnrecorded(blocked)
-      return { command: 0, decision: { blocked } }
-    }
-    const command = kind === 'command' ? record.command(attributes()) : record.statement(attributes())
-    // The target ignores the rest of a pipeline that has failed: there is nothing to decide.
-    if (this.discarding) return { command, decision: { action: 'allow' } }
-    const understood: Understood = { text, operations: analysis.operations, builtIn: this.#builtIn(analysis), unreadable: analysis.unreadable }
-    const decision = this.#session.decide(command, understood)
-    if (!(decision instanceof Promise)) return { command, decision }
-    const waiting: Waiting = { command, decision: undefined, promise: Promise.resolve() }
-    waiting.promise = decision.then((made) => {
-      waiting.decision = made
-    })
-    this.#waiting = waiting
-    return 'hold'
-  }
-
-  #builtIn({ passwordOf }: Analysis): BuiltInDeny | undefined {
-    const { username } = this.#session.access.config.target
-    if (!passwordOf.some((role) => role === '*' || role === 'CURRENT_USER' || role === username)) return undefined
-    return { rule: 'built-in/injected-role', message: 'the password and validity of the role that the proxy logs in as are not to be changed through it' }
-  }
-
-  #refusalOf(decision: Decision | { blocked: string }): Refusal | undefined {
-    if ('blocked' in decision) return { rule: '', response: cannotRecord(decision.blocked, this.#session.id) }
-    if (decision.action !== 'deny') return undefined
-    return {
-      rule: decision.rule,
-      response: {
-        severity: 'ERROR',
-        sqlstate: '42501',
-        message: decision.message,
-        detail: `Denied by rule ${decision.rule}.`,
-        hint: `Recorded as session ${this.#session.id}.`,
-      },
-    }
   }
 
   /** In place of the message: an Execute that fails. `simple`: the agent waits for ReadyForQuery without a Sync. */
@@ -371,51 +339,4 @@ export class Commands {
     this.#pipeline.push({ kind: 'parse', ours: true })
     return Buffer.concat([message('C', Buffer.concat([Buffer.from(PROTOCOL_STATEMENT), cstrings(statement.name)])), statement.parse])
   }
-
-  get #recordsParameters(): boolean {
-    return this.#session.access.config.recording.parameters
-  }
-
-  #textAttributes(text: string, binary: boolean, { operations, unreadable: why }: Analysis): Attributes {
-    return {
-      'db.query.text': redactPasswords(text),
-      ...(binary ? { 'agentaccess.query.encoding': 'not UTF-8: each byte as its Latin-1 character' } : {}),
-      ...(operations.length === 1 ? { 'db.operation.name': operations[0] } : {}),
-      'agentaccess.operations': operations,
-      ...(why === undefined ? {} : { 'agentaccess.unreadable': why }),
-    }
-  }
-
-  #parameterAttributes(bind: BindMessage, statement: Statement | undefined): Attributes {
-    if (!this.#recordsParameters || bind.values.length === 0) return {}
-    const values: ParameterValue[] = bind.values.map((value, i) => value && decodeParameter(value.bytes, value.binary, statement?.parameterTypes[i] ?? 0))
-    return { 'agentaccess.parameters': values }
-  }
-}
-
-interface Refusal {
-  rule: string
-  response: PostgresError
-}
-
-function cannotRecord(why: string, session: string): PostgresError {
-  return {
-    severity: 'ERROR',
-    sqlstate: '53100',
-    message: `the command can't be recorded, so it is not let through: ${why}`,
-    hint: `Try again later. Session ${session}.`,
-  }
-}
-
-function unknownName(what: string, name: string, sqlstate: string, stale = false): Refusal {
-  const response: PostgresError = {
-    severity: 'ERROR',
-    sqlstate,
-    message: `${what} "${name}" does not exist`,
-    detail: stale
-      ? 'Commands that ran since it was bound may have given its name to another portal, so the proxy does not run it.'
-      : 'It was not made by a message of the protocol.',
-    hint: 'What SQL prepares or declares is used with SQL: EXECUTE, FETCH.',
-  }
-  return { rule: 'built-in/unknown-name', response }
 }

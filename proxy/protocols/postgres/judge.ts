@@ -1,0 +1,85 @@
+// Records a command or statement, then decides on it. What a person decides on is recorded once, and asked for until they have.
+import type { BuiltInDeny, Decision } from '../../decide/policy.ts'
+import type { Attributes } from '../../record/session-record.ts'
+import type { Session, Understood } from '../../session.ts'
+import { cannotRecord, type Refusal } from './refusals.ts'
+import type { Analysis } from './sql/analyse.ts'
+
+/** A command that is recorded and waits for its decision. */
+interface Waiting {
+  command: number
+  decision: Decision | undefined
+  promise: Promise<void>
+}
+
+export class Judge {
+  readonly #session: Session
+  #waiting: Waiting | undefined
+
+  constructor(session: Session) {
+    this.#session = session
+  }
+
+  /** Resolves when the decision that holds a message is there; undefined where none is waited for. */
+  get waiting(): Promise<void> | undefined {
+    return this.#waiting?.decision === undefined ? this.#waiting?.promise : undefined
+  }
+
+  /**
+   * Records and decides. `ignored`: the target will not run it, since its pipeline has failed. `hold`: a person decides; the same message comes again once they have,
+   * and is not recorded twice. A command that can't be recorded is refused without a record: that is what can't be done.
+   */
+  judge(
+    kind: 'command' | 'statement',
+    analysis: Analysis,
+    text: string,
+    attributes: () => Attributes,
+    ignored: boolean,
+  ): { command: number; decision: Decision | { blocked: string } } | 'hold' {
+    if (this.#waiting) {
+      const { command, decision } = this.#waiting
+      if (!decision) return 'hold'
+      this.#waiting = undefined
+      return { command, decision }
+    }
+    const { record } = this.#session
+    const blocked = this.#session.blocked()
+    if (blocked !== undefined) {
+      this.#session.refusedUnrecorded(blocked)
+      return { command: 0, decision: { blocked } }
+    }
+    const command = kind === 'command' ? record.command(attributes()) : record.statement(attributes())
+    // The target ignores the rest of a pipeline that has failed: there is nothing to decide.
+    if (ignored) return { command, decision: { action: 'allow' } }
+    const understood: Understood = { text, operations: analysis.operations, builtIn: this.#builtIn(analysis), unreadable: analysis.unreadable }
+    const decision = this.#session.decide(command, understood)
+    if (!(decision instanceof Promise)) return { command, decision }
+    const waiting: Waiting = { command, decision: undefined, promise: Promise.resolve() }
+    waiting.promise = decision.then((made) => {
+      waiting.decision = made
+    })
+    this.#waiting = waiting
+    return 'hold'
+  }
+
+  #builtIn({ passwordOf }: Analysis): BuiltInDeny | undefined {
+    const { username } = this.#session.access.config.target
+    if (!passwordOf.some((role) => role === '*' || role === 'CURRENT_USER' || role === username)) return undefined
+    return { rule: 'built-in/injected-role', message: 'the password and validity of the role that the proxy logs in as are not to be changed through it' }
+  }
+
+  refusalOf(decision: Decision | { blocked: string }): Refusal | undefined {
+    if ('blocked' in decision) return { rule: '', response: cannotRecord(decision.blocked, this.#session.id) }
+    if (decision.action !== 'deny') return undefined
+    return {
+      rule: decision.rule,
+      response: {
+        severity: 'ERROR',
+        sqlstate: '42501',
+        message: decision.message,
+        detail: `Denied by rule ${decision.rule}.`,
+        hint: `Recorded as session ${this.#session.id}.`,
+      },
+    }
+  }
+}
