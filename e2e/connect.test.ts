@@ -315,6 +315,24 @@ describe('connect', () => {
     assert.match(gists(sessions[0]!).join(), /ended by target/)
   })
 
+  test('stopping: no new sessions; those that run may finish, and the rest end with a clean record', async () => {
+    const harness = await startHarness(scope, server.port)
+    const [finishing, idle] = [client(harness.port), client(harness.port)]
+    idle.on('error', () => {})
+    await Promise.all([finishing.connect(), idle.connect()])
+    const running = finishing.query("SELECT pg_sleep(1), 'finished'").then(async (result) => {
+      await finishing.end()
+      return result.rowCount
+    })
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    const stopping = harness.proxy.stop(3000)
+    assert.match(await outcome(harness.port), /ECONNREFUSED/)
+    assert.equal(await running, 1)
+    await stopping
+    const sessions = (await harness.recorded()).map((events) => gists(events).at(-1))
+    assert.deepEqual(sessions.toSorted(), ['ended by client', 'ended by proxy'])
+  })
+
   test('a change of application_name to another task is an event', async () => {
     const { sessions } = await withProxy({}, async ({ port }) => {
       const one = client(port, { application_name: 'task:A-1' })

@@ -6,7 +6,7 @@ import { everyMessage, type Step } from './every-message.ts'
 import { gists, makeRole, ROLE, startHarness, TOKEN, type Harness } from './harness.ts'
 import { startPostgres, type PostgresServer } from './postgres.ts'
 import { Scope } from './scope.ts'
-import { WireClient } from './wire-client.ts'
+import { messages, types, WireClient } from './wire-client.ts'
 
 const scope = new Scope('differential')
 let server: PostgresServer
@@ -69,6 +69,12 @@ class Cutter {
   }
 }
 
+/** The bytes, but for the process id in a NotificationResponse: the two connections have each their own backend. */
+function withoutPid(bytes: Buffer): string {
+  for (const { type, body } of messages(bytes)) if (type === 'A') body.fill(0, 0, 4)
+  return bytes.toString('latin1')
+}
+
 /** The record of one step each time it was sent: they must all be the same. */
 function split(lines: readonly string[], marker: string): string[] {
   return lines
@@ -108,9 +114,11 @@ describe('differential', () => {
 
   test('every byte that the client sees is the same as direct', async () => {
     const direct = await WireClient.connect(server.port, { user: ROLE.user, password: ROLE.password })
+    const notify = everyMessage.find(({ name }) => name === 'notification')!
+    assert.match(types(await direct.ask(notify.send, notify.ready)), /A/)
     await throughProxy(async (proxied) => {
       for (const step of everyMessage)
-        assert.deepEqual((await proxied.ask(step.send, step.ready)).toString('latin1'), (await direct.ask(step.send, step.ready)).toString('latin1'), step.name)
+        assert.deepEqual(withoutPid(await proxied.ask(step.send, step.ready)), withoutPid(await direct.ask(step.send, step.ready)), step.name)
     })
     await direct.end()
   })

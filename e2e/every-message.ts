@@ -124,5 +124,5 @@ export const everyMessage: readonly Step[] = [
   step('parameter status', [query("SET application_name = 'changed'"), query("SET application_name = 'someone'")], 2),
   step('prepared by SQL', [query('PREPARE q AS SELECT 7'), query('EXECUTE q'), query('DEALLOCATE q')], 3),
   step('a cursor', [query('BEGIN; DECLARE c CURSOR FOR SELECT 1; FETCH c; CLOSE c; COMMIT')]),
-  step('listen', [query('LISTEN here'), query('UNLISTEN here')], 2),
+  step('notification', [query('LISTEN here'), query("NOTIFY here, 'hello'"), query('UNLISTEN here')], 3),
 ]

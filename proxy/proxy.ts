@@ -28,7 +28,7 @@ export interface ProxyOptions {
 
 export interface RunningProxy {
   endpoints: { access: string; host: string; port: number }[]
-  /** No new sessions; those that run have `graceMs` to end; then everything is recorded, stored and closed. */
+  /** No new sessions; those that run have `graceMs` to end; then everything is recorded, stored and closed. A second call waits for the first. */
   stop(graceMs: number): Promise<void>
 }
 
@@ -86,7 +86,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await stop(0)
     throw error
   }
-  return { endpoints, stop }
+  let stopped: Promise<void> | undefined
+  return { endpoints, stop: (graceMs) => (stopped ??= stop(graceMs)) }
 }
 
 async function listen(
