@@ -329,8 +329,8 @@ describe('connect', () => {
     assert.match(await outcome(harness.port), /ECONNREFUSED/)
     assert.equal(await running, 1)
     await stopping
-    const sessions = (await harness.recorded()).map((events) => gists(events).at(-1))
-    assert.deepEqual(sessions.toSorted(), ['ended by client', 'ended by proxy'])
+    const sessions = (await harness.recorded()).map((events) => gists(events).at(-1) ?? '')
+    assert.deepEqual(new Set(sessions), new Set(['ended by client', 'ended by proxy']))
   })
 
   test('a change of application_name to another task is an event', async () => {
