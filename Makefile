@@ -37,7 +37,7 @@ format: node_modules/.setup ## Format the code
 	oxfmt
 
 test: setup ## All tests, on real parts
-	$(NODE) --test --test-force-exit --test-timeout=600000 $(TESTS)
+	$(NODE) --test --test-timeout=600000 $(TESTS)
 
 generate: node_modules/.setup ## Types from the CRD and the event schema
 	$(NODE) scripts/generate.ts
@@ -52,4 +52,4 @@ bench: node_modules/.setup ## Speed, as ratios to a direct connection and to PgB
 	$(NODE) e2e/bench/bench.ts
 
 soak: setup ## The long form of the random tests
-	SOAK=1 $(NODE) --test --test-force-exit --test-timeout=3600000 $(TESTS)
+	SOAK=1 $(NODE) --test --test-timeout=3600000 $(TESTS)
