@@ -83,6 +83,11 @@ describe('sql', () => {
     }
   })
 
+  test('a text that can not be read does not spoil one that differs in its numbers', () => {
+    assert.ok(analyse('SELECT CAST(a AS float(0)) FROM t').unreadable)
+    assert.equal(analyse('SELECT CAST(a AS float(3)) FROM t').unreadable, undefined)
+  })
+
   test('what it can not read, it says so of, and takes for anything', () => {
     for (const sql of ['SELEC 1', `SELECT 1${'+1'.repeat(100_000)}`, `SELECT '${'x'.repeat(2 ** 20)}'`]) {
       const { unreadable, renames, copiesIn, statements } = analyse(sql)

@@ -11,7 +11,7 @@ import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse
 import { Judge } from './judge.ts'
 import type { Statement } from './names.ts'
 import { endPortal, type Pipeline } from './pipeline.ts'
-import { cannotRecord, unknownName } from './refusals.ts'
+import { cannotRecord, unknownName, type Refusal } from './refusals.ts'
 import { analyse, unreadable, type Analysis } from './sql/analyse.ts'
 import { code, cstrings, errorResponse, FieldReader, message, ProtocolViolation, type PostgresError } from './wire.ts'
 
@@ -110,10 +110,7 @@ export class Commands {
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command, analysis.statements)
     const refusal = this.#judge.refusalOf(judged.decision)
-    if (refusal) {
-      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
-      return this.#refuse(refusal.response, true)
-    }
+    if (refusal) return this.#deny(run, refusal, true)
     if (this.discarding) return this.#skipped(run)
     const expected = { kind: 'query', ours: false, run } as const
     this.#forwards(run, analysis)
@@ -147,10 +144,7 @@ export class Commands {
     const { statements, segment, epoch } = this.#pipeline
     const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
     if (refusal || this.discarding) this.#pipeline.discarded.set(name, statement)
-    if (refusal) {
-      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
-      return this.#refuse(refusal.response, false)
-    }
+    if (refusal) return this.#deny(run, refusal, false)
     if (this.discarding) return DROP
     this.#begins(run)
     this.#pipeline.push({ kind: 'parse', ours: false, settles: statements.change(name, segment, statement), run, statement })
@@ -185,10 +179,7 @@ export class Commands {
     const refusal =
       this.#judge.refusalOf(judged.decision) ??
       (statement || !this.#mayBeSqlName(bind.statement) ? undefined : unknownName('prepared statement', bind.statement, '26000'))
-    if (refusal) {
-      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
-      return this.#refuse(refusal.response, false)
-    }
+    if (refusal) return this.#deny(run, refusal, false)
     const again = statement ? this.#prepareAgain(statement) : undefined
     this.#forwards(run, analysis)
     const portal = { name: bind.portal, run, epoch: this.#pipeline.epoch }
@@ -278,10 +269,7 @@ export class Commands {
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     const refusal = this.#judge.refusalOf(judged.decision)
-    if (refusal) {
-      if (judged.command > 0) run.denied(refusal.rule, refusal.response.sqlstate)
-      return this.#refuse(refusal.response, true)
-    }
+    if (refusal) return this.#deny(run, refusal, true)
     if (this.discarding) return this.#skipped(run)
     const expected = { kind: 'function', ours: false, run } as const
     this.#forwards(run, analysis)
@@ -298,6 +286,12 @@ export class Commands {
     if (this.#pipeline.renamedSinceSync) this.#pipeline.epoch++
     this.#pipeline.renamedSinceSync = false
     return PASS
+  }
+
+  #deny(run: CommandRun, { rule, response }: Refusal, simple: boolean): Verdict {
+    // Number 0: what could not be recorded has no result either.
+    if (run.command > 0) run.denied(rule, response.sqlstate)
+    return this.#refuse(response, simple)
   }
 
   /** In place of the message: an Execute that fails. `simple`: the agent waits for ReadyForQuery without a Sync. */

@@ -48,8 +48,8 @@ export function analyse(text: string): Analysis {
   const known = cache.get(key)
   if (known) return known
   const analysis = parse(text)
-  // Another number may be readable where this one was not.
-  if (analysis.unreadable !== undefined && key !== text) return analysis
+  // Another number may be readable where this one was not: one agent's mistake must not deny what another sends.
+  if (analysis.unreadable !== undefined) return analysis
   if (cachedCharacters > CACHED_CHARACTERS) {
     cache.clear()
     cachedCharacters = 0
