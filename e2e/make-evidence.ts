@@ -25,7 +25,7 @@ export function open(recorder: Recorder, agent: string): SessionRecord {
 export function work(record: SessionRecord, commands: number): void {
   for (let i = 0; i < commands; i++) {
     const command = record.command({ 'db.query.text': `SELECT ${i} -- ${'x'.repeat(i % 50)}`, 'agentaccess.operations': ['SELECT'] })
-    record.result(command, { status: 'ok', final: true, durationMs: 1, attributes: { 'db.response.returned_rows': 1 } })
+    record.result(command, { status: 'ok', final: true, durationMs: 1, rows: 1, attributes: { 'db.response.returned_rows': 1 } })
   }
 }
 

@@ -17,6 +17,7 @@ export interface SessionStart {
 /** What the protocol understood of a command. */
 export interface Understood {
   text: string
+  /** The same list for the same text, so that what was decided of it need not be decided again; never changed. */
   operations: string[]
   builtIn?: BuiltInDeny | undefined
   unreadable?: string | undefined
@@ -29,6 +30,8 @@ export class Session {
   readonly durable: Promise<void>
   readonly #start: SessionStart
   readonly #onEnd: () => void
+  /** Where rules look at nothing else: decisions by the list of operations, which comes with a text's analysis. */
+  readonly #decided = new WeakMap<readonly string[], Decision>()
   #task: string
   #unrecorded: { count: number; why: string } | undefined
   #end: ((reason: EndedBy, why: string) => void) | undefined
@@ -96,7 +99,12 @@ export class Session {
    */
   decide(command: number, understood: Understood): Decision | Promise<Decision> {
     const { policy } = this.access
-    const decision = policy.decide(() => this.#facts(understood), understood.builtIn, understood.unreadable)
+    const remembers = policy.stable && understood.builtIn === undefined && understood.unreadable === undefined
+    let decision = remembers ? this.#decided.get(understood.operations) : undefined
+    if (!decision) {
+      decision = policy.decide(() => this.#facts(understood), understood.builtIn, understood.unreadable)
+      if (remembers) this.#decided.set(understood.operations, decision)
+    }
     if (decision.action !== 'allow') {
       const { rule, message } = decision
       this.record.decision(command, { action: decision.action, rule, ...(message === undefined ? {} : { message }), revision: policy.revision })

@@ -16,11 +16,6 @@ export function chainNext(previous: Buffer, line: Uint8Array): Buffer {
   return hash('sha256', input, 'buffer')
 }
 
-/** As chainNext, where the previous hash and the line already stand one after the other in memory. */
-export function chainNextContiguous(previousThenLine: Uint8Array): Buffer {
-  return hash('sha256', previousThenLine, 'buffer')
-}
-
 export function sha256Hex(bytes: Uint8Array): string {
   return hash('sha256', bytes, 'hex')
 }

@@ -1,4 +1,4 @@
-export { chainNext, chainNextContiguous, chainStart, sha256Hex, type ChainKind } from './chain.ts'
+export { chainNext, chainStart, sha256Hex, type ChainKind } from './chain.ts'
 export { DirectoryStore } from './directory-store.ts'
 export type * from './event.generated.ts'
 export { generateSigningKeyPem, keyId, parsePublicKeyObject, publicKeyObject, publicKeysFromPem, signerFromPem, type Signer } from './keys.ts'

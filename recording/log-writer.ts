@@ -5,8 +5,8 @@ import { PREV_DIGITS } from './log-walker.ts'
 import { checkpointText, gapText, ledgerHeadText } from './signed-text.ts'
 
 export interface LineSink {
-  /** Appends one line (without LF) and returns the chain's value after it. `previous` is the value before it. */
-  append(log: LogWriter, previous: Buffer, line: string): Buffer
+  /** Appends one line (without LF) and returns the chain's value after it. `previous` is the value before it. Both in hex. */
+  append(log: LogWriter, previous: string, line: string): string
 }
 
 /** A log as it stood after some line: where writing goes on from. */
@@ -41,7 +41,8 @@ export class LogWriter {
   readonly #sink: LineSink
   readonly #signer: Signer
   #seq: number
-  #head: Buffer
+  /** Hex: a line and its signature want it so, and text costs less than a buffer. */
+  #head: string
   #signedThrough: number
   #unsigned = 0
 
@@ -52,7 +53,7 @@ export class LogWriter {
     this.#sink = sink
     this.#signer = signer
     this.#seq = position?.seq ?? 0
-    this.#head = position?.head ?? chainStart(kind, id)
+    this.#head = (position?.head ?? chainStart(kind, id)).toString('hex')
     this.#signedThrough = position?.signedThrough ?? 0
   }
 
@@ -60,7 +61,8 @@ export class LogWriter {
     return this.#seq
   }
 
-  get head(): Buffer {
+  /** The chain's value after the last line, in hex. */
+  get head(): string {
     return this.#head
   }
 
@@ -75,7 +77,7 @@ export class LogWriter {
    */
   write(kind: string, now: number, fields: string): number {
     const seq = ++this.#seq
-    const prev = this.#head.toString('hex', 0, PREV_DIGITS / 2)
+    const prev = this.#head.slice(0, PREV_DIGITS)
     this.#head = this.#sink.append(
       this,
       this.#head,
@@ -87,7 +89,7 @@ export class LogWriter {
 
   /** Signs everything so far. `copies`: bulk data in flight, as JSON, or undefined. */
   checkpoint(now: number, copies?: string, adopted = false): number {
-    const head = this.#head.toString('hex')
+    const head = this.#head
     const through = this.#seq
     const claim = adopted ? ({ mode: 'adopted', adoptedFrom: this.#signedThrough + 1 } as const) : ({ mode: 'live' } as const)
     const sig = this.#signer.sign(checkpointText({ session: this.id, through, head, ...claim }))
@@ -103,7 +105,7 @@ export class LogWriter {
 
   /** The signed head of a ledger; `n` is the last session number it knows. */
   ledgerHead(now: number, n: number): number {
-    const head = this.#head.toString('hex')
+    const head = this.#head
     const through = this.#seq
     const sig = this.#signer.sign(ledgerHeadText({ ledger: this.id, through, n, head }))
     const seq = this.write('head', now, `,"through":${through},"n":${n},"head":"${head}","key":"${this.#signer.keyId}","sig":"${sig}"`)
@@ -113,7 +115,7 @@ export class LogWriter {
 
   /** A line that stands for lost ones: the next one is `through` + 1, chained to `chain`. */
   damage(now: number, through: number, chain: Buffer, reason: string): void {
-    const before = this.#head.toString('hex')
+    const before = this.#head
     const claim = { log: this.id, seq: this.#seq + 1, through, before, chain: chain.toString('hex') }
     const sig = this.#signer.sign(gapText(claim))
     this.write(
@@ -122,7 +124,7 @@ export class LogWriter {
       `,"reason":${JSON.stringify(reason)},"through":${through},"before":"${before}","chain":"${claim.chain}","key":"${this.#signer.keyId}","sig":"${sig}"`,
     )
     this.#seq = through
-    this.#head = chain
+    this.#head = claim.chain
   }
 
   #markSigned(through: number): void {

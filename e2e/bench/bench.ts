@@ -17,12 +17,16 @@ interface Way {
   port: number
   user: string
   password: string
+  /** The process in between. */
+  pid?: number
 }
 
 interface Measured {
   tps: number
   medianMs: number
   p99Ms: number
+  /** CPU time of the process in between, a transaction. */
+  cpuUs: number
 }
 
 const scope = new Scope('bench')
@@ -47,6 +51,7 @@ const environment = ({ password }: Way) => ({ ...process.env, PGPASSWORD: passwo
 async function pgbench(program: string, way: Way, protocol: string, clients: number): Promise<Measured> {
   const logs = join(scope.folder, 'logs')
   mkdirSync(logs, { recursive: true })
+  const cpuBefore = cpuUs(way)
   const { code, stdout, stderr } = await scope.run(
     program,
     [
@@ -82,7 +87,12 @@ async function pgbench(program: string, way: Way, protocol: string, clients: num
   )
   rmSync(logs, { recursive: true })
   latencies.sort((a, b) => a - b)
-  return { tps: Number(/tps = ([\d.]+)/.exec(stdout)![1]), medianMs: latencies[latencies.length >> 1]!, p99Ms: latencies[Math.floor(latencies.length * 0.99)]! }
+  return {
+    tps: Number(/tps = ([\d.]+)/.exec(stdout)![1]),
+    medianMs: latencies[latencies.length >> 1]!,
+    p99Ms: latencies[Math.floor(latencies.length * 0.99)]!,
+    cpuUs: (cpuUs(way) - cpuBefore) / latencies.length,
+  }
 }
 
 async function copyOut(psql: string, way: Way): Promise<number> {
@@ -96,10 +106,17 @@ async function copyOut(psql: string, way: Way): Promise<number> {
   return (performance.now() - began) / 1000
 }
 
+/** User and system time so far, all threads; the kernel counts in hundredths of a second. */
+function cpuUs({ pid }: Way): number {
+  if (pid === undefined) return 0
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+
 const rssMb = (pid: number) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
 
 /** A Node process that only passes bytes on: the floor of what a proxy in Node can do. */
-async function barePipe(target: number): Promise<number> {
+async function barePipe(target: number): Promise<{ port: number; pid: number }> {
   const port = await freePort()
   const script = `
     const net = require('node:net')
@@ -110,10 +127,10 @@ async function barePipe(target: number): Promise<number> {
     }).listen(${port}, '127.0.0.1', () => console.log('ready'))`
   const child = scope.spawn(process.execPath, ['-e', script])
   await new Promise((resolve) => child.stdout!.once('data', resolve))
-  return port
+  return { port, pid: child.pid! }
 }
 
-async function pgbouncer(program: string, target: number): Promise<number> {
+async function pgbouncer(program: string, target: number): Promise<{ port: number; pid: number }> {
   const port = await freePort()
   const folder = join(scope.folder, 'pgbouncer')
   mkdirSync(folder)
@@ -123,9 +140,9 @@ async function pgbouncer(program: string, target: number): Promise<number> {
     `[databases]\norders = host=127.0.0.1 port=${target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nauth_type = scram-sha-256\nauth_file = ${join(folder, 'users')}\npool_mode = session\ndefault_pool_size = 100\nunix_socket_dir =\nlog_connections = 0\nlog_disconnections = 0\n`,
   )
   const asUser = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
-  scope.spawn(program, [join(folder, 'ini')], { ...asUser, stdio: 'ignore' })
+  const child = scope.spawn(program, [join(folder, 'ini')], { ...asUser, stdio: 'ignore' })
   await new Promise((resolve) => setTimeout(resolve, 500))
-  return port
+  return { port, pid: child.pid! }
 }
 
 async function bench(): Promise<void> {
@@ -155,16 +172,27 @@ async function bench(): Promise<void> {
   const pid = serve.process.pid!
   const ways: Way[] = [
     direct,
-    { name: 'PgBouncer', port: await pgbouncer(bouncer, server.port), ...role },
-    { name: 'bare pipe', port: await barePipe(server.port), ...role },
-    { name: 'proxy', port: serve.port, user: 'claude', password: TOKEN },
+    { name: 'PgBouncer', ...(await pgbouncer(bouncer, server.port)), ...role },
+    { name: 'bare pipe', ...(await barePipe(server.port)), ...role },
+    { name: 'proxy', port: serve.port, pid, user: 'claude', password: TOKEN },
   ]
   const idle = rssMb(pid)
   console.log(
     `PostgreSQL ${server.version}, Node ${process.version}, ${SECONDS} s a run, ${ROUNDS} rounds, three rules active. tps as a share of PgBouncer's; latency added to direct, ms.\n`,
   )
-  console.log(['| protocol | clients', ...ways.map(({ name }) => name), 'proxy ÷ pipe', 'added median', 'added p99 |'].join(' | '))
-  console.log(`|${' --- |'.repeat(ways.length + 5)}`)
+  console.log(
+    [
+      '| protocol | clients',
+      ...ways.map(({ name }) => name),
+      'proxy ÷ pipe',
+      'added median',
+      'added p99',
+      'CPU µs a transaction: PgBouncer',
+      'pipe',
+      'proxy |',
+    ].join(' | '),
+  )
+  console.log(`|${' --- |'.repeat(ways.length + 8)}`)
   for (const protocol of ['simple', 'extended', 'prepared']) {
     for (const clients of CLIENTS) {
       const rounds: Measured[][] = ways.map(() => [])
@@ -173,7 +201,7 @@ async function bench(): Promise<void> {
       const shares = ways.map((_, i) => (of(i, 'tps') / of(1, 'tps')).toFixed(2))
       shares[1] = `1 (${Math.round(of(1, 'tps'))} tps)`
       console.log(
-        `| ${[protocol, clients, ...shares, (of(3, 'tps') / of(2, 'tps')).toFixed(2), (of(3, 'medianMs') - of(0, 'medianMs')).toFixed(3), (of(3, 'p99Ms') - of(0, 'p99Ms')).toFixed(3)].join(' | ')} |`,
+        `| ${[protocol, clients, ...shares, (of(3, 'tps') / of(2, 'tps')).toFixed(2), (of(3, 'medianMs') - of(0, 'medianMs')).toFixed(3), (of(3, 'p99Ms') - of(0, 'p99Ms')).toFixed(3), ...[1, 2, 3].map((i) => of(i, 'cpuUs').toFixed(0))].join(' | ')} |`,
       )
     }
   }

@@ -56,16 +56,16 @@ export function repairSegments(folder: string, scan: Scan, state: ShipState, sig
 function writeFrame(fd: number, { kind, id, prev, line }: Pick<Frame, 'kind' | 'id' | 'prev' | 'line'>): void {
   const bytes = Buffer.alloc(HEADER_BYTES + line.length)
   line.copy(bytes, HEADER_BYTES)
-  writeHeader(bytes, 0, line.length, kind, Buffer.from(id.replaceAll('-', ''), 'hex'), prev)
+  writeHeader(bytes, 0, line.length, kind, Buffer.from(id.replaceAll('-', ''), 'hex'), prev.toString('hex'))
   writeSync(fd, bytes)
 }
 
 function writeGap(fd: number, { kind, id, position, through, chain, reason }: LostLines, signer: Signer, now: number): void {
   const sink: LineSink = {
-    append(_log, prev, text) {
-      const line = Buffer.from(text)
+    append(_log, previous, text) {
+      const [prev, line] = [Buffer.from(previous, 'hex'), Buffer.from(text)]
       writeFrame(fd, { kind, id, prev, line })
-      return chainNext(prev, line)
+      return chainNext(prev, line).toString('hex')
     },
   }
   new LogWriter(kind, id, sink, signer, position).damage(now, through, chain, reason)

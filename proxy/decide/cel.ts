@@ -8,6 +8,8 @@ import type { Facts } from './policy.ts'
 
 export interface CompiledRule {
   config: RuleConfig
+  /** Whether it looks only at what stays the same for a session and the operations of a command. */
+  stable: boolean
   /** Whether the rule matches; an error where its expression failed. */
   matches(facts: CelFacts): boolean | { error: string }
 }
@@ -55,8 +57,11 @@ export function compileRule(config: RuleConfig): CompiledRule {
     throw new Error(`rule ${config.name}: ${why.split('\n')[0]} in: ${config.when}`)
   }
   let source = config.when
+  let stable = false
   try {
-    source = serialize(withRe2(environment.parse(config.when).ast))
+    const { ast } = environment.parse(config.when)
+    stable = isStable(ast)
+    source = serialize(withRe2(ast))
   } catch (error) {
     fail(messageOf(error))
   }
@@ -66,6 +71,7 @@ export function compileRule(config: RuleConfig): CompiledRule {
   const evaluate = environment.parse(source)
   return {
     config,
+    stable,
     matches(facts) {
       try {
         const value: unknown = evaluate(facts)
@@ -78,6 +84,21 @@ export function compileRule(config: RuleConfig): CompiledRule {
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** Of what changes from command to command it looks at nothing but `command.operations`. */
+function isStable(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every(isStable)
+  if (typeof value !== 'object' || value === null || !('op' in value && 'args' in value)) return true
+  const { op, args } = value
+  if (op === 'id') return typeof args === 'string' && !VOLATILE.has(args)
+  if (op === '.' && Array.isArray(args) && args[1] === 'operations' && isIdentifier(args[0], 'command')) return true
+  return isStable(args)
+}
+
+const VOLATILE: ReadonlySet<string> = new Set(['command', 'task', 'session', 'now'])
+
+const isIdentifier = (value: unknown, name: string): boolean =>
+  typeof value === 'object' && value !== null && 'op' in value && 'args' in value && value.op === 'id' && value.args === name
 
 /** Renames every call of `matches`, wherever it stands in the tree. Changes the tree. */
 function withRe2(node: ASTNode): ASTNode {

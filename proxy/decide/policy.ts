@@ -24,6 +24,8 @@ export interface BuiltInDeny {
 
 export class Policy {
   readonly revision: string
+  /** Whether commands of one session with the same operations are decided alike, where they can be read and no built-in deny holds. */
+  readonly stable: boolean
   readonly #default: PolicyConfig['default']
   readonly #rules: CompiledRule[]
 
@@ -32,6 +34,7 @@ export class Policy {
     this.revision = revision
     this.#default = config.default
     this.#rules = config.rules.map(compileRule)
+    this.stable = this.#rules.every((rule) => rule.stable)
   }
 
   /** Whether a command must be understood to be judged. */

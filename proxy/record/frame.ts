@@ -26,12 +26,12 @@ export interface Frame {
 }
 
 /** Writes the header in front of a line that already stands at `start + HEADER_BYTES`. */
-export function writeHeader(batch: Buffer, start: number, lineBytes: number, kind: 'session' | 'ledger', id: Buffer, prev: Buffer): void {
+export function writeHeader(batch: Buffer, start: number, lineBytes: number, kind: 'session' | 'ledger', id: Buffer, prev: string): void {
   batch.writeUInt32BE(MARKER, start)
   batch.writeUInt32BE(lineBytes, start + 4)
   batch[start + CHECKED_FROM] = kind === 'ledger' ? 1 : 0
   id.copy(batch, start + CHECKED_FROM + 1)
-  prev.copy(batch, start + PREV_AT)
+  batch.write(prev, start + PREV_AT, 'hex')
   batch.writeUInt32BE(crc32(batch.subarray(start + CHECKED_FROM, start + HEADER_BYTES + lineBytes)), start + 8)
 }
 

@@ -62,7 +62,7 @@ export class Recorder implements LineSink {
   }
 
   /** A line of any of its logs: into the spool, on the account of the access. */
-  append(log: LogWriter, previous: Buffer, line: string): Buffer {
+  append(log: LogWriter, previous: string, line: string): string {
     const before = this.#spool.pending
     const head = this.#spool.append(log, previous, line)
     if (log.account) log.account.bytes += this.#spool.pending - before
@@ -143,11 +143,7 @@ export class Recorder implements LineSink {
   #close(record: SessionRecord, state: 'ended' | 'interrupted'): void {
     this.#live.delete(record.id)
     const { seq, head } = record.log
-    this.#ledger.write(
-      'close',
-      Date.now(),
-      `,"n":${record.ledgerN},"session":"${record.id}","events":${seq},"head":"${head.toString('hex')}","state":"${state}"`,
-    )
+    this.#ledger.write('close', Date.now(), `,"n":${record.ledgerN},"session":"${record.id}","events":${seq},"head":"${head}","state":"${state}"`)
     this.gate.schedule()
   }
 

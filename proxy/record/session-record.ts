@@ -3,16 +3,20 @@ import type { LogWriter, Result } from '@agentaccess/recording'
 import { JSON_STRING_LIMIT, type BlobSpool } from './blob-spool.ts'
 
 export type Attributes = Record<string, unknown>
+/** Attributes, or the JSON of them where the protocol has it ready: these are on the path of every command. */
+export type Recorded = Attributes | string
 export type ResultStatus = Result['status']
 
 export interface ResultFields {
   status: ResultStatus
   final: boolean
   /** Which statement of the command, from 1. */
-  statement?: number
-  durationMs?: number
-  copy?: DataDigest
-  attributes?: Attributes
+  statement?: number | undefined
+  durationMs?: number | undefined
+  copy?: DataDigest | undefined
+  /** Rows that went to the client, for the totals. */
+  rows?: number | undefined
+  attributes?: Recorded | undefined
 }
 
 export interface DataDigest {
@@ -78,11 +82,11 @@ export class SessionRecord {
   }
 
   /** Each of these returns the line's sequence number. A command's number is what later lines call it by. */
-  statement(attributes: Attributes): number {
+  statement(attributes: Recorded): number {
     return this.#write('statement', `,"attributes":${this.#json(attributes)}`)
   }
 
-  command(attributes: Attributes): number {
+  command(attributes: Recorded): number {
     this.totals.commands++
     return this.#write('command', `,"command":${this.log.seq + 1},"attributes":${this.#json(attributes)}`)
   }
@@ -102,8 +106,7 @@ export class SessionRecord {
   result(command: number, fields: ResultFields): number {
     if (fields.status === 'denied') this.totals.denied++
     else if (fields.status === 'error') this.totals.errors++
-    const rows = fields.attributes?.['db.response.returned_rows']
-    if (typeof rows === 'number') this.totals.rows += rows
+    this.totals.rows += fields.rows ?? 0
     const statement = fields.statement === undefined ? '' : `,"statement":${fields.statement}`
     const duration = fields.durationMs === undefined ? '' : `,"durationMs":${Math.round(fields.durationMs * 1000) / 1000}`
     const copy = fields.copy === undefined ? '' : `,"copy":${JSON.stringify(fields.copy)}`
@@ -173,9 +176,10 @@ export class SessionRecord {
    * Attributes as JSON. A value too large for a line goes to a blob of the session, whole: `x` becomes `x.blob`, its
    * SHA-256, and `x.bytes`.
    */
-  #json(attributes: Attributes): string {
-    const json = JSON.stringify(attributes)
+  #json(recorded: Recorded): string {
+    const json = typeof recorded === 'string' ? recorded : JSON.stringify(recorded)
     if (json.length <= JSON_STRING_LIMIT) return json
+    const attributes = JSON.parse(json) as Attributes
     const small: Attributes = {}
     let room = JSON_STRING_LIMIT
     for (const [name, value] of Object.entries(attributes)) {

@@ -1,7 +1,7 @@
 // The append log of one proxy process: lines gather in a batch, one write puts the batch into the current segment.
 import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { chainNextContiguous, MAX_LINE_BYTES, type LineSink, type LogWriter } from '@agentaccess/recording'
+import { MAX_LINE_BYTES, sha256Hex, type LineSink, type LogWriter } from '@agentaccess/recording'
 import { HEADER_BYTES, PREV_AT, writeHeader } from './frame.ts'
 
 const SEGMENT_BYTES = 64 * 1024 * 1024
@@ -52,14 +52,15 @@ export class Spool implements LineSink {
     return this.#end - this.#start
   }
 
-  append(log: LogWriter, previous: Buffer, line: string): Buffer {
+  append(log: LogWriter, previous: string, line: string): string {
     const start = this.#reserve(HEADER_BYTES + line.length * 3)
     const lineBytes = this.#batch.write(line, start + HEADER_BYTES)
     // Callers move what is large into a blob; a longer line here would be one that no reader accepts.
     if (lineBytes >= MAX_LINE_BYTES) throw new RangeError(`a line of ${lineBytes} bytes in session ${log.id}`)
     writeHeader(this.#batch, start, lineBytes, log.kind, log.idBytes, previous)
     this.#end = start + HEADER_BYTES + lineBytes
-    return chainNextContiguous(this.#batch.subarray(start + PREV_AT, this.#end))
+    // The chain's next value: the one before and the line stand next to each other.
+    return sha256Hex(this.#batch.subarray(start + PREV_AT, this.#end))
   }
 
   #reserve(bytes: number): number {

@@ -49,6 +49,19 @@ describe('policy', () => {
     assert.equal(decide([], 'Allow', facts(), 'syntax error').action, 'allow')
   })
 
+  const remembered: [when: string, stable: boolean][] = [
+    ["'DELETE' in command.operations && agent.name == 'claude' && target.database == 'orders'", true],
+    ["command.operations.exists(o, o == 'DROP')", true],
+    ['command.text.size() > 5', false],
+    ["[command].exists(c, c.text == '')", false],
+    ["'DELETE' in command.operations && session.denied > 3", false],
+    ["now.getHours('UTC') < 6", false],
+    ["command.operations.exists(o, task == '')", false],
+  ]
+  for (const [when, stable] of remembered)
+    test(`decided ${stable ? 'once for the same operations' : 'for each command'}: ${when}`, () =>
+      assert.equal(new Policy({ default: 'Allow', rules: [rule('false'), rule(when)] }, 'rev').stable, stable))
+
   test('a pattern that would take for ever takes no time', () => {
     const began = performance.now()
     assert.equal(decide([rule("command.text.matches('^.*(a+)+$')")]).action, 'allow')

@@ -1,7 +1,7 @@
 // Reads what the agent sends, from a view of the bytes, and decides of each message whether it goes on as it came, is held,
 // or is refused. PostgreSQL documentation, 54.2 "Message Flow", 54.7 "Message Formats".
 import type { Session } from '../../session.ts'
-import { Commands, type Verdict } from './commands.ts'
+import { Commands, DROP, PASS, type Verdict } from './commands.ts'
 import type { CommandRun } from './command-run.ts'
 import { CopyDigest } from './copy-digest.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -40,6 +40,8 @@ export class ClientStream {
   /** Bytes of a refused message that are still to come. */
   #skipLeft = 0
   #held = false
+  /** How many bytes the last verdict is on. */
+  #bytes = 0
   #begun: CommandRun[] = []
   #copy: CopyDigest | undefined
 
@@ -112,7 +114,7 @@ export class ClientStream {
         this.#need = 1 + length
         break
       }
-      const end = Math.min(bytes.length, at + verdict.bytes)
+      const end = Math.min(bytes.length, at + this.#bytes)
       if (verdict.before || verdict.drop) {
         passUpTo(at)
         from = verdict.drop ? end : at
@@ -143,22 +145,24 @@ export class ClientStream {
     return end
   }
 
-  #message(type: number, bytes: Buffer, start: number, length: number): 'hold' | 'more' | (Verdict & { bytes: number }) {
+  /** Sets `#bytes`: how many of the message's bytes the verdict is on. */
+  #message(type: number, bytes: Buffer, start: number, length: number): 'hold' | 'more' | Verdict {
     const whole = 1 + length
+    this.#bytes = whole
     switch (type) {
       case D:
         return this.#copyData(length)
       case COPY_DONE:
       case COPY_FAIL:
         if (bytes.length - start < whole) return this.#gathering(length, MAX_SMALL)
-        return this.#copyEnds(whole)
+        return this.#copyEnds()
       case TERMINATE:
         if (length !== 4) throw new ProtocolViolation('malformed Terminate')
-        return { bytes: whole }
+        return PASS
       case FLUSH:
       case SYNC:
         if (length !== 4) throw new ProtocolViolation('malformed Sync or Flush')
-        if (type === FLUSH) return { bytes: whole }
+        if (type === FLUSH) return PASS
         break
       default:
         break
@@ -166,13 +170,12 @@ export class ClientStream {
     const pipeline = this.#pipeline
     if (pipeline.copyIn && type !== SYNC) throw new ProtocolViolation(`message of type ${JSON.stringify(String.fromCharCode(type))} in the middle of COPY data`)
     // The target ignores a Sync while it reads data: it passes, and nothing answers it.
-    if (pipeline.copyIn) return { bytes: whole }
+    if (pipeline.copyIn) return PASS
     if (pipeline.exclusive && (type !== SYNC || pipeline.exclusive.kind !== 'execute')) return 'hold'
     pipeline.strayCopy = false
     if (length > this.#maxCommandBytes) return this.#tooLarge(type, length)
     if (bytes.length - start < whole) return this.#gathering(length, this.#maxCommandBytes)
-    const verdict = this.#commands.take(type, bytes, start, start + whole)
-    return verdict === 'hold' ? 'hold' : { ...verdict, bytes: whole }
+    return this.#commands.take(type, bytes, start, start + whole)
   }
 
   #gathering(length: number, max: number): 'more' {
@@ -180,39 +183,40 @@ export class ClientStream {
     return 'more'
   }
 
-  #copyData(length: number): 'hold' | (Verdict & { bytes: number }) {
+  #copyData(length: number): 'hold' | Verdict {
     const pipeline = this.#pipeline
+    this.#bytes = HEADER
     if (pipeline.copyIn) {
       this.#copy = pipeline.copyIn.copy ?? this.#copy
       this.#dataTo = this.#copy ?? 'dropped'
       this.#dataLeft = length - 4
       pipeline.copyIn.copyMoved()
-      return { bytes: HEADER }
+      return PASS
     }
     if (pipeline.exclusive) return 'hold'
     // A COPY failed while its data was on the way: the target would ignore the rest of it.
     if (!pipeline.strayCopy && !this.#commands.discarding) throw new ProtocolViolation('CopyData outside of COPY')
     this.#dataTo = 'dropped'
     this.#dataLeft = length - 4
-    return { bytes: HEADER, drop: true }
+    return DROP
   }
 
-  #copyEnds(whole: number): 'hold' | (Verdict & { bytes: number }) {
+  #copyEnds(): 'hold' | Verdict {
     const pipeline = this.#pipeline
     if (pipeline.copyIn) {
       pipeline.copyIn = undefined
-      return { bytes: whole }
+      return PASS
     }
     if (pipeline.exclusive) return 'hold'
     if (!pipeline.strayCopy && !this.#commands.discarding) throw new ProtocolViolation('CopyDone or CopyFail outside of COPY')
     pipeline.strayCopy = false
-    return { bytes: whole, drop: true }
+    return DROP
   }
 
   /** Refused, not trimmed: its bytes are passed over as they come. */
-  #tooLarge(type: number, length: number): Verdict & { bytes: number } {
-    const verdict = this.#commands.tooLarge(type, length)
+  #tooLarge(type: number, length: number): Verdict {
     this.#skipLeft = 1 + length - HEADER
-    return { ...verdict, drop: true, bytes: HEADER }
+    this.#bytes = HEADER
+    return { ...this.#commands.tooLarge(type, length), drop: true }
   }
 }

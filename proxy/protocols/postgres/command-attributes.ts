@@ -1,23 +1,34 @@
-// A command's text and values, as the record has them.
-import type { Attributes } from '../../record/session-record.ts'
+// A command's text and values, as the record has them: JSON, put together from pieces, since this is on the path of every command.
 import { decodeParameter } from './decode-text.ts'
 import type { Value } from './frontend-messages.ts'
 import type { Analysis } from './sql/analyse.ts'
 import { redactPasswords } from './sql/redact.ts'
 
-/** `binary`: the text is not UTF-8, and stands byte for byte as Latin-1. */
-export function textAttributes(text: string, binary: boolean, { operations, unreadable: why }: Analysis): Attributes {
-  return {
-    'db.query.text': redactPasswords(text),
-    ...(binary ? { 'agentaccess.query.encoding': 'not UTF-8: each byte as its Latin-1 character' } : {}),
-    ...(operations.length === 1 ? { 'db.operation.name': operations[0] } : {}),
-    'agentaccess.operations': operations,
-    ...(why === undefined ? {} : { 'agentaccess.unreadable': why }),
+/** What was understood of a text is remembered with its analysis; so is the JSON of it. */
+const understoodJson = new WeakMap<Analysis, string>()
+
+function understood(analysis: Analysis): string {
+  let json = understoodJson.get(analysis)
+  if (json === undefined) {
+    const { operations, unreadable: why } = analysis
+    json = `${operations.length === 1 ? `,"db.operation.name":${JSON.stringify(operations[0])}` : ''},"agentaccess.operations":${JSON.stringify(operations)}${why === undefined ? '' : `,"agentaccess.unreadable":${JSON.stringify(why)}`}`
+    understoodJson.set(analysis, json)
   }
+  return json
 }
 
-/** Bound values; `types`: their OIDs, as far as they are known. */
-export function parameterAttributes(values: readonly Value[], types: readonly number[]): Attributes {
-  if (values.length === 0) return {}
-  return { 'agentaccess.parameters': values.map((value, i) => value && decodeParameter(value.bytes, value.binary, types[i] ?? 0)) }
+/** A JSON object without its closing brace. `binary`: the text is not UTF-8, and stands byte for byte as Latin-1. */
+export function textAttributes(text: string, binary: boolean, analysis: Analysis): string {
+  const encoding = binary ? ',"agentaccess.query.encoding":"not UTF-8: each byte as its Latin-1 character"' : ''
+  return `{"db.query.text":${JSON.stringify(redactPasswords(text))}${encoding}${understood(analysis)}`
+}
+
+/** A further attribute of an object, with the comma before it. */
+export const attribute = (name: string, value: unknown): string => `,${JSON.stringify(name)}:${JSON.stringify(value)}`
+
+/** Bound values, as a further attribute; `types`: their OIDs, as far as they are known. */
+export function parameterAttributes(values: readonly Value[], types: readonly number[]): string {
+  if (values.length === 0) return ''
+  const decoded = values.map((value, i) => value && decodeParameter(value.bytes, value.binary, types[i] ?? 0))
+  return `,"agentaccess.parameters":${JSON.stringify(decoded)}`
 }

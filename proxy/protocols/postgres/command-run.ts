@@ -1,17 +1,26 @@
 // One command from its record to its result.
-import type { ResultFields, ResultStatus, SessionRecord } from '../../record/session-record.ts'
+import type { Attributes, Recorded, ResultFields, ResultStatus, SessionRecord } from '../../record/session-record.ts'
 import type { CopyDigest } from './copy-digest.ts'
 import type { Analysis } from './sql/analyse.ts'
 import { redactPasswords } from './sql/redact.ts'
 import { errorFields } from './wire.ts'
 
-/** Rows of a command tag, where it has them: `INSERT 0 5`, `SELECT 5`, `COPY 5`. */
-function rowsOf(tag: string): number | undefined {
-  const match = /^(?:INSERT \d+|SELECT|UPDATE|DELETE|MERGE|MOVE|FETCH|COPY) (\d+)$/.exec(tag)
-  return match ? Number(match[1]) : undefined
+interface Tag {
+  tag: string
+  json: string
+  /** Where it has them: `INSERT 0 5`, `SELECT 5`, `COPY 5`. */
+  rows: number | undefined
+  /** Whether its rows are those that were returned, not those that were changed. */
+  reads: boolean
 }
 
-const READS = /^(?:SELECT|FETCH)/
+function readTag(tag: string): Tag {
+  const match = /^(?:INSERT \d+|SELECT|UPDATE|DELETE|MERGE|MOVE|FETCH|COPY) (\d+)$/.exec(tag)
+  return { tag, json: `{"agentaccess.command.tag":${JSON.stringify(tag)}`, rows: match ? Number(match[1]) : undefined, reads: /^(?:SELECT|FETCH)/.test(tag) }
+}
+
+/** Most commands end as the one before them did. */
+let lastTag = readTag('')
 
 export class CommandRun {
   /** The number of its `command` event. */
@@ -63,44 +72,36 @@ export class CommandRun {
   }
 
   completed(tag: string): void {
-    const rows = rowsOf(tag)
+    if (tag !== lastTag.tag) lastTag = readTag(tag)
+    const { json, rows, reads } = lastTag
     if (this.copy && rows !== undefined) this.copy.rows = rows
-    const returned = READS.test(tag) ? (rows ?? this.#rows) : this.#rows
-    this.#result({
-      status: 'ok',
-      final: this.statements !== undefined && this.#statement >= this.statements,
-      attributes: {
-        'agentaccess.command.tag': tag,
-        ...(rows !== undefined && !READS.test(tag) ? { 'agentaccess.rows.affected': rows } : {}),
-        ...(returned > 0 || READS.test(tag) ? { 'db.response.returned_rows': returned } : {}),
-        ...(this.#bytes > 0 ? { 'agentaccess.response.bytes': this.#bytes } : {}),
-      },
-    })
+    const returned = reads ? (rows ?? this.#rows) : this.#rows
+    let attributes = json
+    if (rows !== undefined && !reads) attributes += `,"agentaccess.rows.affected":${rows}`
+    if (returned > 0 || reads) attributes += `,"db.response.returned_rows":${returned}`
+    if (this.#bytes > 0) attributes += `,"agentaccess.response.bytes":${this.#bytes}`
+    this.#result('ok', this.statements !== undefined && this.#statement >= this.statements, returned, `${attributes}}`)
   }
 
   /** EmptyQueryResponse. */
   empty(): void {
-    this.#result({ status: 'ok', final: true, attributes: { 'agentaccess.command.tag': '' } })
+    this.#result('ok', true, 0, '{"agentaccess.command.tag":""}')
   }
 
   failed(errorBody: Buffer): void {
     const fields = errorFields(errorBody)
     const sqlstate = fields.get('C') ?? ''
-    this.#result({
-      status: sqlstate === '57014' ? 'cancelled' : 'error',
-      final: true,
-      attributes: {
-        'db.response.status_code': sqlstate,
-        'error.type': sqlstate,
-        'agentaccess.error.message': redactPasswords(fields.get('M') ?? ''),
-        ...(fields.has('D') ? { 'agentaccess.error.detail': redactPasswords(fields.get('D')!) } : {}),
-        ...(this.#rows > 0 ? { 'db.response.returned_rows': this.#rows, 'agentaccess.response.bytes': this.#bytes } : {}),
-      },
+    this.#result(sqlstate === '57014' ? 'cancelled' : 'error', true, this.#rows, {
+      'db.response.status_code': sqlstate,
+      'error.type': sqlstate,
+      'agentaccess.error.message': redactPasswords(fields.get('M') ?? ''),
+      ...(fields.has('D') ? { 'agentaccess.error.detail': redactPasswords(fields.get('D')!) } : {}),
+      ...this.#returned(),
     })
   }
 
   denied(rule: string, sqlstate: string): void {
-    this.#result({ status: 'denied', final: true, attributes: { 'db.response.status_code': sqlstate, 'error.type': sqlstate, 'agentaccess.rule': rule } })
+    this.#result('denied', true, 0, { 'db.response.status_code': sqlstate, 'error.type': sqlstate, 'agentaccess.rule': rule })
   }
 
   /** It ends without an answer of its own. Writes nothing where it already has its last result. */
@@ -108,11 +109,11 @@ export class CommandRun {
     if (this.#finished) return
     this.#flushHeld(status === 'ok')
     if (this.#finished) return
-    this.#result({
-      status,
-      final: true,
-      ...(this.#rows > 0 ? { attributes: { 'db.response.returned_rows': this.#rows, 'agentaccess.response.bytes': this.#bytes } } : {}),
-    })
+    this.#result(status, true, this.#rows, this.#returned())
+  }
+
+  #returned(): Attributes | undefined {
+    return this.#rows > 0 ? { 'db.response.returned_rows': this.#rows, 'agentaccess.response.bytes': this.#bytes } : undefined
   }
 
   /** The server is ready for the next: a result that waited to know whether it is the last one is. */
@@ -120,23 +121,23 @@ export class CommandRun {
     this.#flushHeld(true)
   }
 
-  #result(fields: ResultFields): void {
+  #result(status: ResultStatus, final: boolean, rows: number, attributes: Recorded | undefined): void {
     this.#flushHeld(false)
-    this.#copyDone?.()
-    this.#copyDone = undefined
-    const result: ResultFields = {
-      ...fields,
-      ...(this.statements === 1 ? {} : { statement: this.#statement }),
-      durationMs: performance.now() - this.#startedAt,
-      ...(this.copy ? { copy: this.copy.digest() } : {}),
+    const now = performance.now()
+    const result: ResultFields = { status, final, statement: undefined, durationMs: now - this.#startedAt, copy: undefined, rows, attributes }
+    if (this.statements !== 1) result.statement = this.#statement
+    if (this.copy) {
+      this.#copyDone?.()
+      this.#copyDone = undefined
+      result.copy = this.copy.digest()
+      this.copy = undefined
     }
-    this.copy = undefined
     // Where the text could not be read, only ReadyForQuery tells that there is no more.
-    if (!result.final && this.statements === undefined) this.#held = result
+    if (!final && this.statements === undefined) this.#held = result
     else this.#write(result)
     this.#rows = this.#bytes = 0
     this.#statement++
-    this.#startedAt = performance.now()
+    this.#startedAt = now
   }
 
   #flushHeld(final: boolean): void {

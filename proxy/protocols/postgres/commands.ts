@@ -4,10 +4,10 @@
 // a portal that does not exist, which makes the target fail and abort the pipeline or transaction.
 import { randomBytes } from 'node:crypto'
 import type { Session } from '../../session.ts'
-import { parameterAttributes, textAttributes } from './command-attributes.ts'
+import { attribute, parameterAttributes, textAttributes } from './command-attributes.ts'
 import { CommandRun } from './command-run.ts'
 import { decodeText } from './decode-text.ts'
-import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse } from './frontend-messages.ts'
+import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse, type BindMessage } from './frontend-messages.ts'
 import { Judge } from './judge.ts'
 import type { Statement } from './names.ts'
 import { endPortal, type Pipeline } from './pipeline.ts'
@@ -21,10 +21,12 @@ export interface Verdict {
   drop?: boolean
 }
 
-const PASS: Verdict = {}
-const DROP: Verdict = { drop: true }
+export const PASS: Verdict = {}
+export const DROP: Verdict = { drop: true }
 const syncMessage = message('S')
 const PROTOCOL_STATEMENT = 'S'
+/** Message types (54.7) as they stand on the wire. */
+const M = { Q: code('Q'), P: code('P'), B: code('B'), D: code('D'), E: code('E'), C: code('C'), F: code('F'), S: code('S') } as const
 /** A Bind of it is refused, or fails at the target: it runs nothing. */
 const unknownStatement: Analysis = { ...unreadable('the statement is not known'), renames: false, copiesIn: false }
 
@@ -59,22 +61,22 @@ export class Commands {
   /** Judges one whole message. @throws ProtocolViolation */
   take(type: number, bytes: Buffer, start: number, end: number): Verdict | 'hold' {
     const fields = new FieldReader(bytes, start + 5, end)
-    switch (String.fromCharCode(type)) {
-      case 'Q':
+    switch (type) {
+      case M.Q:
         return this.#query(fields)
-      case 'P':
+      case M.P:
         return this.#parse(fields, bytes.subarray(start, end))
-      case 'B':
+      case M.B:
         return this.#bind(fields)
-      case 'D':
+      case M.D:
         return this.#describe(fields)
-      case 'E':
+      case M.E:
         return this.#execute(fields)
-      case 'C':
+      case M.C:
         return this.#close(fields)
-      case 'F':
+      case M.F:
         return this.#functionCall(fields)
-      case 'S':
+      case M.S:
         return this.#sync()
       default:
         throw new ProtocolViolation(`message of type ${JSON.stringify(String.fromCharCode(type))} is unknown or out of place`)
@@ -104,7 +106,7 @@ export class Commands {
       'command',
       analysis,
       text,
-      () => ({ ...textAttributes(text, binary, analysis), 'agentaccess.message': 'Query' }),
+      () => `${textAttributes(text, binary, analysis)},"agentaccess.message":"Query"}`,
       this.discarding,
     )
     if (judged === 'hold') return 'hold'
@@ -127,22 +129,20 @@ export class Commands {
     const { name, query, parameterTypes } = decodeParse(fields)
     const { text, binary } = decodeText(query)
     const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
+    const attributes = textAttributes(text, binary, analysis)
     const judged = this.#judge.judge(
       'statement',
       analysis,
       text,
-      () => ({
-        ...textAttributes(text, binary, analysis),
-        'agentaccess.statement.name': name,
-        ...(parameterTypes.length > 0 ? { 'agentaccess.statement.parameter_types': parameterTypes } : {}),
-      }),
+      () =>
+        `${attributes}${attribute('agentaccess.statement.name', name)}${parameterTypes.length > 0 ? attribute('agentaccess.statement.parameter_types', parameterTypes) : ''}}`,
       this.discarding,
     )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     const refusal = this.#judge.refusalOf(judged.decision)
     const { statements, segment, epoch } = this.#pipeline
-    const statement: Statement = { name, text, analysis, parameterTypes, parse: Buffer.from(raw), epoch }
+    const statement: Statement = { name, text, analysis, parameterTypes, attributes, parse: Buffer.from(raw), epoch }
     if (refusal || this.discarding) this.#pipeline.discarded.set(name, statement)
     if (refusal) return this.#deny(run, refusal, false)
     if (this.discarding) return DROP
@@ -160,19 +160,7 @@ export class Commands {
     const statement = (ignored ? this.#pipeline.discarded.get(bind.statement) : undefined) ?? (typeof found === 'object' ? found.found : undefined)
     const analysis = statement?.analysis ?? unknownStatement
     const text = statement?.text ?? ''
-    const judged = this.#judge.judge(
-      'command',
-      analysis,
-      text,
-      () => ({
-        ...textAttributes(text, false, analysis),
-        'agentaccess.message': 'Bind',
-        ...(bind.statement === '' ? {} : { 'agentaccess.statement.name': bind.statement }),
-        ...(bind.portal === '' ? {} : { 'agentaccess.portal.name': bind.portal }),
-        ...(this.#parameters ? parameterAttributes(bind.values, statement?.parameterTypes ?? []) : {}),
-      }),
-      this.discarding,
-    )
+    const judged = this.#judge.judge('command', analysis, text, () => this.#boundAttributes(bind, statement), this.discarding)
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     if (this.discarding) return this.#skipped(run)
@@ -186,6 +174,13 @@ export class Commands {
     this.#pipeline.push({ kind: 'bind', ours: false, settles: portals.change(bind.portal, segment, portal), run })
     this.#lastBound = run
     return again ? { before: again } : PASS
+  }
+
+  #boundAttributes({ statement: name, portal, values }: BindMessage, statement: Statement | undefined): string {
+    const text = statement?.attributes ?? textAttributes('', false, unknownStatement)
+    const names = `${name === '' ? '' : attribute('agentaccess.statement.name', name)}${portal === '' ? '' : attribute('agentaccess.portal.name', portal)}`
+    const parameters = this.#parameters ? parameterAttributes(values, statement?.parameterTypes ?? []) : ''
+    return `${text},"agentaccess.message":"Bind"${names}${parameters}}`
   }
 
   #describe(fields: FieldReader): Verdict | 'hold' {
@@ -257,13 +252,8 @@ export class Commands {
       'command',
       analysis,
       text,
-      () => ({
-        'db.operation.name': 'FUNCTION CALL',
-        'agentaccess.operations': analysis.operations,
-        'agentaccess.message': 'FunctionCall',
-        'agentaccess.function.oid': functionOid,
-        ...(this.#parameters ? parameterAttributes(values, []) : {}),
-      }),
+      () =>
+        `{"db.operation.name":"FUNCTION CALL","agentaccess.operations":["FUNCTION CALL"],"agentaccess.message":"FunctionCall","agentaccess.function.oid":${functionOid}${this.#parameters ? parameterAttributes(values, []) : ''}}`,
       this.discarding,
     )
     if (judged === 'hold') return 'hold'

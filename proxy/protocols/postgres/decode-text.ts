@@ -9,7 +9,10 @@ export interface DecodedText {
 }
 
 export function decodeText(bytes: Buffer): DecodedText {
-  return isUtf8(bytes) ? { text: bytes.toString('utf8'), binary: false } : { text: bytes.toString('latin1'), binary: true }
+  const text = bytes.toString('utf8')
+  // What is not UTF-8 decodes to replacement characters; only then is it worth asking.
+  if (!text.includes('\ufffd') || isUtf8(bytes)) return { text, binary: false }
+  return { text: bytes.toString('latin1'), binary: true }
 }
 
 export type ParameterValue = string | number | boolean | null | { hex: string }

@@ -12,7 +12,8 @@ export interface ParseMessage {
 export function decodeParse(fields: FieldReader): ParseMessage {
   const name = fields.cstring()
   const query = fields.cstringBytes()
-  const parameterTypes = Array.from({ length: fields.count() }, () => fields.uint32())
+  const parameterTypes: number[] = []
+  for (let left = fields.count(); left > 0; left--) parameterTypes.push(fields.uint32())
   fields.done()
   return { name, query, parameterTypes }
 }
@@ -46,13 +47,16 @@ export function decodeFunctionCall(fields: FieldReader): { functionOid: number; 
 
 /** One format code holds for all values, none means text. */
 function decodeValues(fields: FieldReader): Value[] {
-  const formats = Array.from({ length: fields.count() }, () => fields.int16())
-  return Array.from({ length: fields.count() }, (_, i) => {
+  const formats: number[] = []
+  for (let left = fields.count(); left > 0; left--) formats.push(fields.int16())
+  const values: Value[] = []
+  const count = fields.count()
+  for (let i = 0; i < count; i++) {
     const length = fields.int32()
-    if (length === -1) return null
-    const format = formats.length > 1 ? formats[i] : (formats[0] ?? 0)
-    return { bytes: fields.bytes(length), binary: format === 1 }
-  })
+    const format = formats.length > 1 ? formats[i] : formats[0]
+    values.push(length === -1 ? null : { bytes: fields.bytes(length), binary: format === 1 })
+  }
+  return values
 }
 
 /** Execute: portal, most rows to return (4; 0: all). */

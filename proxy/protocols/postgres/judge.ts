@@ -1,6 +1,5 @@
 // Records a command or statement, then decides on it. What a person decides on is recorded once, and asked for until they have.
 import type { BuiltInDeny, Decision } from '../../decide/policy.ts'
-import type { Attributes } from '../../record/session-record.ts'
 import type { Session, Understood } from '../../session.ts'
 import { cannotRecord, type Refusal } from './refusals.ts'
 import type { Analysis } from './sql/analyse.ts'
@@ -33,7 +32,7 @@ export class Judge {
     kind: 'command' | 'statement',
     analysis: Analysis,
     text: string,
-    attributes: () => Attributes,
+    attributes: () => string,
     ignored: boolean,
   ): { command: number; decision: Decision | { blocked: string } } | 'hold' {
     if (this.#waiting) {

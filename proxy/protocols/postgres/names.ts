@@ -13,6 +13,8 @@ export interface Statement {
   analysis: Analysis
   /** Type OIDs of the parameters; 0 where not known. */
   parameterTypes: number[]
+  /** Its text and what was understood of it, as JSON: the beginning of each command that is bound from it. */
+  attributes: string
   /** The Parse message as the client sent it, to prepare it again. */
   parse: Buffer
   /** The `epoch` after which it was last prepared. */
@@ -31,42 +33,58 @@ export type Lookup<T> = { found: T } | 'unknown' | 'later'
 /** What the server's answer does with a change. */
 export interface Settles<T> {
   /** Returns what the name meant before. */
-  confirm: () => T | undefined
-  drop: () => void
+  confirm(): T | undefined
+  drop(): void
 }
 
-interface PendingChange<T> {
-  name: string
-  segment: number
-  value: T | undefined
+class PendingChange<T extends { epoch: number }> implements Settles<T> {
+  readonly name: string
+  readonly segment: number
+  readonly value: T | undefined
+  readonly #names: Names<T>
+
+  constructor(names: Names<T>, name: string, segment: number, value: T | undefined) {
+    this.#names = names
+    this.name = name
+    this.segment = segment
+    this.value = value
+  }
+
+  confirm(): T | undefined {
+    return this.#names.settle(this, true)
+  }
+
+  drop(): void {
+    this.#names.settle(this, false)
+  }
 }
 
 /** One of the server's two name spaces. The empty name is never stale: SQL can't speak of it. */
 export class Names<T extends { epoch: number }> {
   readonly #known = new Map<string, T>()
-  #pending: PendingChange<T>[] = []
+  readonly #pending: PendingChange<T>[] = []
 
   /** A change was forwarded: `value`, or undefined where the name is closed. Returns what settles it. */
   change(name: string, segment: number, value: T | undefined): Settles<T> {
-    const change: PendingChange<T> = { name, segment, value }
+    const change = new PendingChange(this, name, segment, value)
     this.#pending.push(change)
-    const settle = () => {
-      this.#pending = this.#pending.filter((other) => other !== change)
-    }
-    return {
-      drop: settle,
-      confirm: () => {
-        settle()
-        const replaced = this.#known.get(name)
-        if (change.value === undefined) this.#known.delete(name)
-        else this.#known.set(name, change.value)
-        return replaced
-      },
-    }
+    return change
+  }
+
+  settle(change: PendingChange<T>, confirmed: boolean): T | undefined {
+    const at = this.#pending.indexOf(change)
+    if (at !== -1) this.#pending.splice(at, 1)
+    if (!confirmed) return undefined
+    const { name, value } = change
+    const replaced = this.#known.get(name)
+    if (value === undefined) this.#known.delete(name)
+    else this.#known.set(name, value)
+    return replaced
   }
 
   lookup(name: string, segment: number): Lookup<T> {
-    const pending = this.#pending.findLast((change) => change.name === name)
+    let pending: PendingChange<T> | undefined
+    for (let i = this.#pending.length - 1; i >= 0 && !pending; i--) if (this.#pending[i]!.name === name) pending = this.#pending[i]
     if (!pending) {
       const found = this.#known.get(name)
       return found ? { found } : 'unknown'

@@ -130,6 +130,11 @@ export class FieldReader {
   }
 
   cstring(): string {
+    // Most names are the empty one.
+    if (this.left > 0 && this.#bytes[this.#at] === 0) {
+      this.#at++
+      return ''
+    }
     return this.cstringBytes().toString('utf8')
   }
 
