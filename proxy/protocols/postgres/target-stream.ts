@@ -12,6 +12,9 @@ const ERROR_PREFIX = 64 * 1024
 
 const T = Object.fromEntries(Array.from('123ACDEGHINRSTVWZcdknstv').map((letter) => [letter, letter.charCodeAt(0)])) as Record<string, number>
 
+/** What becomes of a message: it goes on, it does not, or something else goes in its place. */
+type Passes = 'keep' | 'drop' | Buffer
+
 export class TargetStream {
   readonly #pipeline: Pipeline
   readonly #session: Session
@@ -19,6 +22,8 @@ export class TargetStream {
   #carry: Buffer = Buffer.alloc(0)
   /** Bytes of the message in flight that are still to come. */
   #left = 0
+  /** Where the message that was looked at last ends. */
+  #end = 0
   #dropping = false
   #copyData: CopyDigest | undefined
 
@@ -44,13 +49,13 @@ export class TargetStream {
       }
       const start = at
       const passes = this.#message(bytes, at)
-      if (passes === undefined) break
-      at = Math.min(bytes.length, passes.end)
-      this.#left = passes.end - at
-      this.#dropping = !passes.keep
-      if (passes.keep) continue
+      if (passes === 'more') break
+      at = Math.min(bytes.length, this.#end)
+      this.#left = this.#end - at
+      this.#dropping = passes !== 'keep'
+      if (passes === 'keep') continue
       if (start > from) out.push(bytes.subarray(from, start))
-      if (passes.instead) out.push(passes.instead)
+      if (passes !== 'drop') out.push(passes)
       from = at
     }
     if (at > from) out.push(bytes.subarray(from, at))
@@ -58,30 +63,31 @@ export class TargetStream {
     return out
   }
 
-  /** Reads the message at `start`. Undefined where more of it is needed; `end` may lie beyond the bytes that are here. */
-  #message(bytes: Buffer, start: number): { end: number; keep: boolean; instead?: Buffer } | undefined {
-    if (bytes.length - start < HEADER) return undefined
+  /** Reads the message at `start`; `more`: more of it is needed first. Sets `#end`, which may lie beyond the bytes that are here. */
+  #message(bytes: Buffer, start: number): Passes | 'more' {
+    if (bytes.length - start < HEADER) return 'more'
     const type = bytes[start]!
     const length = bytes.readUInt32BE(start + 1)
     if (length < 4) throw new ProtocolViolation('the target sent a message of invalid length')
     const end = start + 1 + length
+    this.#end = end
     this.#copyData = undefined
     switch (type) {
       case T.D:
         this.#row(length - 4)
-        return { end, keep: true }
+        return 'keep'
       case T.d:
         return this.#copyOutData(bytes, start, end)
       case T.N:
       case T.A:
-        return { end, keep: true }
+        return 'keep'
       case T.E:
-        if (bytes.length < Math.min(end, start + HEADER + ERROR_PREFIX)) return undefined
-        return { end, ...this.#error(bytes.subarray(start + HEADER, Math.min(end, bytes.length))) }
+        if (bytes.length < Math.min(end, start + HEADER + ERROR_PREFIX)) return 'more'
+        return this.#error(bytes.subarray(start + HEADER, Math.min(end, bytes.length)))
       default:
         if (length > MAX_GATHERED) throw new ProtocolViolation(`the target sent a message of type ${String.fromCharCode(type)} and ${length} bytes`)
-        if (bytes.length < end) return undefined
-        return { end, ...this.#whole(type, bytes, start + HEADER, end) }
+        if (bytes.length < end) return 'more'
+        return this.#whole(type, bytes, start + HEADER, end)
     }
   }
 
@@ -97,7 +103,7 @@ export class TargetStream {
     head.run.row(bytes)
   }
 
-  #copyOutData(bytes: Buffer, start: number, end: number): { end: number; keep: boolean } {
+  #copyOutData(bytes: Buffer, start: number, end: number): Passes {
     const head = this.#pipeline.head()
     const run = head?.kind === 'execute' || head?.kind === 'query' ? head.run : undefined
     if (run?.copy?.direction !== 'out') throw new ProtocolViolation('the target sent COPY data that nothing asked for')
@@ -106,10 +112,10 @@ export class TargetStream {
     run.copy.rows = (run.copy.rows ?? 0) + 1
     // The header is not data; what of the body is not here yet is added as it comes.
     run.copy.add(bytes, start + HEADER, Math.min(end, bytes.length))
-    return { end, keep: true }
+    return 'keep'
   }
 
-  #whole(type: number, bytes: Buffer, start: number, end: number): { keep: boolean } {
+  #whole(type: number, bytes: Buffer, start: number, end: number): Passes {
     const pipeline = this.#pipeline
     switch (type) {
       case T['1']:
@@ -121,13 +127,13 @@ export class TargetStream {
       case T.t: {
         const head = this.#expects('describe')
         if (head.kind === 'describe' && head.statement) head.statement.parameterTypes = typeOids(bytes, start, end)
-        return keep
+        return 'keep'
       }
       case T.T:
       case T.n:
         if (pipeline.head()?.kind === 'describe') pipeline.pop()
         else if (pipeline.head()?.kind !== 'query') throw new ProtocolViolation('the target described what nothing asked for')
-        return keep
+        return 'keep'
       case T.C:
         return this.#completed(bytes.toString('utf8', start, end - 1))
       case T.I:
@@ -135,19 +141,19 @@ export class TargetStream {
       case T.s: {
         const head = this.#expects('execute')
         if (head.kind === 'execute') pipeline.pop()
-        return keep
+        return 'keep'
       }
       case T.G:
       case T.H:
         return this.#copyBegins(type === T.G ? 'in' : 'out')
       case T.c:
-        return keep
+        return 'keep'
       case T.V:
         if (this.#expects('function').kind === 'function') this.#finished((head) => head.run.completed('FUNCTION CALL'), 'function')
-        return keep
+        return 'keep'
       case T.S:
         this.#parameterStatus(new FieldReader(bytes, start, end))
-        return keep
+        return 'keep'
       case T.Z:
         return this.#ready(String.fromCharCode(bytes[start]!))
       default:
@@ -155,19 +161,19 @@ export class TargetStream {
     }
   }
 
-  #settled(head: Expected): { keep: boolean } {
+  #settled(head: Expected): Passes {
     this.#pipeline.pop()
     const replaced = 'settles' in head ? head.settles?.confirm() : undefined
     if (replaced && 'run' in replaced) endPortal(replaced.run)
-    return { keep: !head.ours }
+    return head.ours ? 'drop' : 'keep'
   }
 
-  #completed(tag: string): { keep: boolean } {
+  #completed(tag: string): Passes {
     return this.#finished((head) => head.run.completed(tag))
   }
 
   /** A statement is done: an Execute is answered, a Query goes on until ReadyForQuery. */
-  #finished(settle: (head: Extract<Expected, { kind: 'execute' | 'query' | 'function' }>) => void, ...more: 'function'[]): { keep: boolean } {
+  #finished(settle: (head: Extract<Expected, { kind: 'execute' | 'query' | 'function' }>) => void, ...more: 'function'[]): Passes {
     const pipeline = this.#pipeline
     const head = pipeline.head()
     if (head?.kind !== 'execute' && head?.kind !== 'query' && !(head?.kind === 'function' && more.length > 0))
@@ -179,10 +185,10 @@ export class TargetStream {
       if (pipeline.exclusive === head) pipeline.exclusive = undefined
       pipeline.pop()
     }
-    return keep
+    return 'keep'
   }
 
-  #copyBegins(direction: 'in' | 'out'): { keep: boolean } {
+  #copyBegins(direction: 'in' | 'out'): Passes {
     const pipeline = this.#pipeline
     const head = pipeline.head()
     if (head?.kind !== 'execute' && head?.kind !== 'query') throw new ProtocolViolation('the target began a COPY that nothing asked for')
@@ -193,10 +199,10 @@ export class TargetStream {
       if (head.kind === 'execute') pipeline.dropSyncs()
     }
     head.run.copyBegins(new CopyDigest(direction))
-    return keep
+    return 'keep'
   }
 
-  #error(body: Buffer): { keep: boolean; instead?: Buffer } {
+  #error(body: Buffer): Passes {
     const pipeline = this.#pipeline
     const head = pipeline.head()
     if (pipeline.copyIn) {
@@ -207,18 +213,18 @@ export class TargetStream {
       case undefined:
         // Nothing was asked: the target ends the connection (a time-out, a shutdown).
         pipeline.farewell = errorFields(body).get('M') ?? ''
-        return keep
+        return 'keep'
       case 'sync':
         // The commit failed, of what had been answered as done.
         pipeline.lastRun?.failed(body)
-        return keep
+        return 'keep'
       case 'denied':
         pipeline.skipToSync()
-        return { keep: false, instead: head.response }
+        return head.response
       case 'query':
       case 'function':
         head.run.failed(body)
-        return keep
+        return 'keep'
       case 'parse':
       case 'bind':
       case 'execute':
@@ -226,16 +232,16 @@ export class TargetStream {
         if ('settles' in head) head.settles?.drop()
         if (head.kind === 'parse' && head.statement) pipeline.discarded.set(head.statement.name, head.statement)
         pipeline.skipToSync()
-        return keep
+        return 'keep'
       case 'describe':
       case 'close':
         if ('settles' in head) head.settles?.drop()
         pipeline.skipToSync()
-        return keep
+        return 'keep'
     }
   }
 
-  #ready(status: string): { keep: boolean } {
+  #ready(status: string): Passes {
     const pipeline = this.#pipeline
     const head = pipeline.head()
     if (head?.kind !== 'sync' && head?.kind !== 'query' && head?.kind !== 'function')
@@ -249,7 +255,7 @@ export class TargetStream {
     pipeline.pop()
     pipeline.transaction = status
     if (status === 'I') pipeline.transactionEnded()
-    return keep
+    return 'keep'
   }
 
   #parameterStatus(fields: FieldReader): void {
@@ -258,8 +264,6 @@ export class TargetStream {
     if (claimed) this.#session.taskChanged(claimed.task, claimed.source)
   }
 }
-
-const keep = { keep: true } as const
 
 /** ParameterDescription: count (2), type OIDs (4 each). */
 function typeOids(bytes: Buffer, start: number, end: number): number[] {
