@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { after, before, describe, test } from 'node:test'
-import { everyMessage, type Step } from './every-message.ts'
+import { everyMessage, fatal, type Step } from './every-message.ts'
 import { gists, makeRole, ROLE, startHarness, TOKEN, type Harness } from './harness.ts'
 import { startPostgres, type PostgresServer } from './postgres.ts'
 import { Scope } from './scope.ts'
@@ -33,6 +33,12 @@ class Cutter {
 
   #relay(socket: Socket, target: Socket): void {
     socket.setNoDelay(true)
+    let later: Buffer | undefined
+    const release = () => {
+      if (later) socket.write(later)
+      later = undefined
+      target.resume()
+    }
     socket.on('data', (chunk: Buffer) => target.write(chunk))
     target.on('data', (chunk: Buffer) => {
       const here = this.#at - this.#passed
@@ -43,18 +49,16 @@ class Cutter {
       }
       socket.write(chunk.subarray(0, here))
       target.pause()
-      setTimeout(() => {
-        socket.write(chunk.subarray(here))
-        target.resume()
-      }, 1)
+      later = chunk.subarray(here)
+      setTimeout(release, 1)
     })
-    for (const [one, other] of [
-      [socket, target],
-      [target, socket],
-    ] as const) {
-      one.on('close', () => other.destroy())
-      one.on('error', () => other.destroy())
-    }
+    target.on('close', () => {
+      release()
+      socket.end()
+    })
+    target.on('error', () => socket.destroy())
+    socket.on('close', () => target.destroy())
+    socket.on('error', () => target.destroy())
   }
 
   arm(at: number): void {
@@ -121,6 +125,28 @@ describe('differential', () => {
         assert.deepEqual(withoutPid(await proxied.ask(step.send, step.ready)), withoutPid(await direct.ask(step.send, step.ready)), step.name)
     })
     await direct.end()
+  })
+
+  test('a FATAL of the target: the same bytes as direct, cut at every byte, and a record of it', async () => {
+    const direct = await WireClient.connect(server.port, { user: ROLE.user, password: ROLE.password })
+    direct.send(fatal)
+    const expected = await direct.until(() => false)
+    assert.match(expected.toString('latin1'), /SFATAL/)
+    const cutter = new Cutter(server.port)
+    await cutter.listen()
+    const harness = await startHarness(scope, cutter.port)
+    for (let at = 0; at < expected.length; at++) {
+      const client = await WireClient.connect(harness.port, { password: TOKEN })
+      cutter.arm(at === 0 ? -1 : at)
+      client.send(fatal)
+      assert.ok((await client.until(() => false)).equals(expected), `cut at ${at}`)
+      cutter.arm(-1)
+    }
+    cutter.server.close()
+    const sessions = (await harness.recorded()).map((events) => gists(events).slice(1).join())
+    assert.equal(sessions.length, expected.length)
+    assert.deepEqual(new Set(sessions), new Set(['result error 57P01,ended by target']))
+    assert.ok((await harness.verify()).sessions.every(({ verdict }) => verdict === 'whole'))
   })
 
   test('what the agent sends may be cut at every byte', async () => {

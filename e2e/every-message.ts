@@ -126,3 +126,6 @@ export const everyMessage: readonly Step[] = [
   step('a cursor', [query('BEGIN; DECLARE c CURSOR FOR SELECT 1; FETCH c; CLOSE c; COMMIT')]),
   step('notification', [query('LISTEN here'), query("NOTIFY here, 'hello'"), query('UNLISTEN here')], 3),
 ]
+
+/** Ends with a FATAL of the server's, and the end of the connection: it has no ReadyForQuery. */
+export const fatal: Buffer = query('SELECT pg_terminate_backend(pg_backend_pid())')

@@ -61,6 +61,11 @@ export class ClientStream {
     return this.#commands.waiting
   }
 
+  /** The session is over, and with it what was held. */
+  abandon(): void {
+    this.#commands.abandon()
+  }
+
   /** Takes a chunk (an empty one: looks again at what was held). @throws ProtocolViolation */
   feed(chunk: Buffer): Fed {
     if (chunk.length > 0) {

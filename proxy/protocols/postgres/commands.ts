@@ -54,6 +54,10 @@ export class Commands {
     return this.#judge.waiting
   }
 
+  abandon(): void {
+    this.#judge.abandon()
+  }
+
   turnBegins(): void {
     this.#lastBound = undefined
   }

@@ -1,6 +1,7 @@
 // Records a command or statement, then decides on it. What a person decides on is recorded once, and asked for until they have.
 import type { BuiltInDeny, Decision } from '../../decide/policy.ts'
 import type { Session, Understood } from '../../session.ts'
+import { CommandRun } from './command-run.ts'
 import { cannotRecord, type Refusal } from './refusals.ts'
 import type { Analysis } from './sql/analyse.ts'
 
@@ -59,6 +60,12 @@ export class Judge {
     })
     this.#waiting = waiting
     return 'hold'
+  }
+
+  /** The session is over: what still waited for its decision, or for the message to come again, never runs. */
+  abandon(): void {
+    if (this.#waiting) new CommandRun(this.#session.record, this.#waiting.command).ends('not executed')
+    this.#waiting = undefined
   }
 
   #builtIn({ passwordOf }: Analysis): BuiltInDeny | undefined {

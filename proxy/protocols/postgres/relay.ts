@@ -168,6 +168,7 @@ export class Relay {
     if (this.#ended) return
     this.#ended = true
     clearTimeout(this.#lastAnswers)
+    this.#fromClient.abandon()
     this.#pipeline.abandon()
     this.#session.end(by, why)
     const close = () => {

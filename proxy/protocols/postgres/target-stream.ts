@@ -205,6 +205,7 @@ export class TargetStream {
   #error(body: Buffer): Passes {
     const pipeline = this.#pipeline
     const head = pipeline.head()
+    if (head === undefined || isFatal(body)) pipeline.farewell = errorFields(body).get('M') ?? ''
     if (pipeline.copyIn) {
       pipeline.copyIn = undefined
       pipeline.strayCopy = true
@@ -212,7 +213,6 @@ export class TargetStream {
     switch (head?.kind) {
       case undefined:
         // Nothing was asked: the target ends the connection (a time-out, a shutdown).
-        pipeline.farewell = errorFields(body).get('M') ?? ''
         return 'keep'
       case 'sync':
         // The commit failed, of what had been answered as done.
@@ -269,4 +269,10 @@ export class TargetStream {
 function typeOids(bytes: Buffer, start: number, end: number): number[] {
   const fields = new FieldReader(bytes, start, end)
   return Array.from({ length: fields.count() }, () => fields.uint32())
+}
+
+/** The connection ends behind it. `V` is the severity that is never translated (54.8). */
+function isFatal(body: Buffer): boolean {
+  const severity = errorFields(body).get('V')
+  return severity === 'FATAL' || severity === 'PANIC'
 }
