@@ -1,10 +1,10 @@
 // What a crash or a bad disk leaves of a spool, and what the next proxy makes of it.
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, fdatasync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { adoptSpool } from '@agentaccess/proxy/adopt'
-import { lockSpool, Recorder, Spool } from '@agentaccess/proxy/record'
+import { Door, lockSpool, Recorder, Spool } from '@agentaccess/proxy/record'
 import { DirectoryStore, generateSigningKeyPem, signerFromPem, trustGiven, verifyEvidence } from '@agentaccess/recording'
 import { NAMESPACE, open, ship, work, written } from './make-evidence.ts'
 import { Random } from './random.ts'
@@ -152,7 +152,6 @@ describe('recovery', () => {
     const folder = join(scope.folder, 'broken')
     const real = new Spool(folder)
     real.close()
-    const { writeSync, fdatasync } = await import('node:fs')
     const spool = new Spool(folder, {
       disk: {
         write: (fd, bytes, offset, length) => {
@@ -189,6 +188,84 @@ describe('recovery', () => {
           .match(/"seq":\d+,"kind":"(?:command|result)"/g) ?? [],
     )
     assert.deepEqual(lines, ['"seq":2,"kind":"command"', '"seq":3,"kind":"result"', '"seq":4,"kind":"command"', '"seq":5,"kind":"result"'])
+  })
+
+  test('a disk that does not answer a sync within 5 s: new commands are refused, and it recovers by itself', async (t) => {
+    let held: (() => void) | undefined
+    const spool = new Spool(join(scope.folder, 'slow'), {
+      disk: { write: (fd, bytes, offset, length) => writeSync(fd, bytes, offset, length), datasync: (_fd, done) => (held = () => done(null)) },
+    })
+    const recorder = new Recorder({
+      spool,
+      spoolId: '00000000-0000-4000-8000-000000000000',
+      signer,
+      ledger: { seq: 0, head: Buffer.alloc(32), signedThrough: 0, lastN: 0 },
+    })
+    const record = open(recorder, 'claude')
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const passed: string[] = []
+    record.command({ 'db.query.text': 'DELETE' })
+    recorder.gate.pass(
+      'Synced',
+      () => passed.push('synced'),
+      () => passed.push('failed'),
+    )
+    recorder.gate.pass(
+      'Written',
+      () => passed.push('written'),
+      () => passed.push('failed'),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    assert.deepEqual(passed, ['written'], 'what need not be synced does not wait for it')
+    t.mock.timers.tick(4000)
+    assert.equal(recorder.blocked('shop/orders', 2 ** 30), undefined)
+    t.mock.timers.tick(2000)
+    assert.equal(recorder.blocked('shop/orders', 2 ** 30), 'the disk under the spool does not answer')
+    while (passed.length < 2) {
+      held?.()
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    assert.deepEqual(passed, ['written', 'synced'])
+    assert.equal(recorder.blocked('shop/orders', 2 ** 30), undefined)
+    t.mock.timers.reset()
+    const answering = setInterval(() => held?.(), 10)
+    await recorder.close()
+    clearInterval(answering)
+  })
+
+  test('refused connections are counted while nothing can be recorded, and written once it can', async () => {
+    let broken = true
+    const spool = new Spool(join(scope.folder, 'refused'), {
+      disk: {
+        write: (fd, bytes, offset, length) => {
+          if (broken) throw Object.assign(new Error('EROFS: read-only file system'), { code: 'EROFS' })
+          return writeSync(fd, bytes, offset, length)
+        },
+        datasync: fdatasync,
+      },
+    })
+    const recorder = new Recorder({
+      spool,
+      spoolId: '00000000-0000-4000-8000-000000000000',
+      signer,
+      ledger: { seq: 0, head: Buffer.alloc(32), signedThrough: 0, lastN: 0 },
+    })
+    await assert.rejects(recorder.openSession('shop/orders', {}).durable, /read-only/)
+    const door = new Door(recorder, 'shop/orders', {})
+    for (let i = 0; i < 30; i++) door.refused('10.0.0.1', {})
+    for (let i = 0; i < 25_000; i++) door.refused(`source ${i}`, {})
+    broken = false
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    door.close()
+    await recorder.close()
+    const log = segmentsOf(spool.folder)
+      .map((name) => readFileSync(join(spool.folder, name), 'latin1'))
+      .join('')
+    const counts = [...log.matchAll(/"kind":"connection\.refused".{0,200}?"count":(\d+)/g)].map(([, count]) => Number(count))
+    assert.equal(
+      counts.reduce((sum, count) => sum + count, 0),
+      25_030,
+    )
   })
 
   test('a quota that is used up blocks, and is free again when the evidence is stored', async () => {

@@ -41,17 +41,38 @@ export class Door {
     let seen = this.#sources.get(source)
     if (!seen || now >= seen.windowEnds) {
       if (seen) this.#writeSuppressed(seen)
-      if (this.#sources.size >= SOURCES_KEPT) this.flush(true)
-      seen = { windowEnds: now + WINDOW_MS, count: 0, suppressed: 0, first: now, last: now, attributes }
+      else if (this.#sources.size >= SOURCES_KEPT) this.#makeRoom()
+      // What could not be written stays counted.
+      seen = { windowEnds: now + WINDOW_MS, count: 0, suppressed: seen?.suppressed ?? 0, first: seen?.first ?? now, last: now, attributes }
       this.#sources.set(source, seen)
     }
     seen.count++
-    if (seen.count <= SINGLE_PER_WINDOW) this.#session(now)?.refused(1, undefined, attributes)
-    else {
-      if (seen.suppressed++ === 0) seen.first = now
-      seen.last = now
-      seen.attributes = attributes
+    const record = seen.count <= SINGLE_PER_WINDOW ? this.#session(now) : undefined
+    if (record) record.refused(1, undefined, attributes)
+    else this.#suppress(seen, 1, now, attributes)
+  }
+
+  /** Counted, to be written when the minute is over, or when anything can be written again. */
+  #suppress(seen: Source, count: number, now: number, attributes: Attributes): void {
+    if (seen.suppressed === 0) seen.first = now
+    seen.suppressed += count
+    seen.last = now
+    seen.attributes = attributes
+  }
+
+  /** So many sources while nothing can be written are counted as one. */
+  #makeRoom(): void {
+    this.flush(true)
+    if (this.#sources.size < SOURCES_KEPT) return
+    const now = this.#now()
+    const all: Source = { windowEnds: now, count: SINGLE_PER_WINDOW, suppressed: 0, first: now, last: now, attributes: {} }
+    for (const seen of this.#sources.values()) {
+      const first = Math.min(all.first, seen.first)
+      this.#suppress(all, seen.suppressed, now, { 'agentaccess.error.message': 'refused from many sources, while nothing could be recorded' })
+      all.first = first
     }
+    this.#sources.clear()
+    this.#sources.set('', all)
   }
 
   /** A cancel request that aims at no session. */
@@ -65,7 +86,7 @@ export class Door {
     for (const [source, seen] of this.#sources) {
       if (!all && now < seen.windowEnds) continue
       this.#writeSuppressed(seen)
-      this.#sources.delete(source)
+      if (seen.suppressed === 0) this.#sources.delete(source)
     }
     if (this.#record && dayOf(now) !== this.#day) this.#endSession('the day is over')
   }
@@ -78,7 +99,9 @@ export class Door {
 
   #writeSuppressed(seen: Source): void {
     if (seen.suppressed === 0) return
-    this.#session(this.#now())?.refused(seen.suppressed, timestamp(seen.last), {
+    const record = this.#session(this.#now())
+    if (!record) return
+    record.refused(seen.suppressed, timestamp(seen.last), {
       ...seen.attributes,
       'agentaccess.first': timestamp(seen.first),
       'agentaccess.aggregated': true,
