@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createServer, connect as connectTcp, type Server } from 'node:net'
+import { connect as connectTcp, createServer, type Server, type Socket } from 'node:net'
 import { writeSync, fdatasync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -66,7 +66,11 @@ async function stage(serve: Pick<Protocol, 'serve'>, targetPort: number): Promis
     recorder,
     tls: undefined,
   }
-  const server: Server = createServer((socket) => void serve.serve(socket, access))
+  const sockets = new Set<Socket>()
+  const server: Server = createServer((socket) => {
+    sockets.add(socket)
+    void serve.serve(socket, access)
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   const evidence = new DirectoryStore(join(folder, 'evidence'))
@@ -78,6 +82,7 @@ async function stage(serve: Pick<Protocol, 'serve'>, targetPort: number): Promis
       for (const session of access.sessions.live()) session.end('proxy', 'the test is over')
       access.door.close()
       await recorder.close()
+      for (const socket of sockets) socket.destroy()
       const shipper = new Shipper({ state, store: evidence, signer, folder: join(folder, 'spool'), namespace: 'shop', report: () => {} })
       shipper.drain()
       await shipper.run()
