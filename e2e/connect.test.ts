@@ -10,7 +10,7 @@ import type { ServerTls } from '@agentaccess/proxy'
 import { makeAuthority, type Authority } from './certificates.ts'
 import { gists, makeRole, ROLE, startHarness, TOKEN, type Harness, type HarnessOptions } from './harness.ts'
 import { freePort, startPostgres, type PostgresServer } from './postgres.ts'
-import { Scope } from './scope.ts'
+import { findProgram, Scope } from './scope.ts'
 import { build, errorCode, messages, types, WireClient } from './wire-client.ts'
 
 const scope = new Scope('connect')
@@ -361,18 +361,38 @@ describe('connect', () => {
   }
 
   test('psql, as it is', async (t) => {
-    const found = await scope.run('psql', ['--version']).catch(() => undefined)
-    if (!found) {
+    const psql = await findProgram('psql')
+    if (psql === undefined) {
       t.diagnostic('MISSING: psql is not installed (Debian: postgresql-client); what it would do is tested with node-postgres only')
       return
     }
     await withProxy({ tls }, async ({ port }) => {
-      const { stdout, stderr } = await scope.run(
-        'psql',
-        ['-h', '127.0.0.1', '-p', String(port), '-U', 'claude', '-d', 'orders', '-Atc', 'SELECT current_user'],
-        { env: { ...process.env, PGPASSWORD: TOKEN, PGSSLMODE: 'require' } },
-      )
+      const { stdout, stderr } = await scope.run(psql, ['-h', '127.0.0.1', '-p', String(port), '-U', 'claude', '-d', 'orders', '-Atc', 'SELECT current_user'], {
+        env: { ...process.env, PGPASSWORD: TOKEN, PGSSLMODE: 'require' },
+      })
       assert.equal(stdout.trim(), ROLE.user, stderr)
     })
+  })
+
+  test('pgbench, as it is: reads and writes in the simple, extended and prepared protocol', async (t) => {
+    const program = await findProgram('pgbench')
+    if (program === undefined) {
+      t.diagnostic('MISSING: pgbench is not installed (Debian: postgresql-contrib); what it would do is tested with node-postgres only')
+      return
+    }
+    const bench = (port: number, user: string, password: string, ...args: string[]) =>
+      scope.run(program, [...args, '-h', '127.0.0.1', '-p', String(port), '-U', user, 'orders'], {
+        env: { ...process.env, PGPASSWORD: password, PGSSLMODE: 'disable' },
+      })
+    assert.equal((await bench(server.port, ROLE.user, ROLE.password, '-i', '-q')).code, 0)
+    const { sessions } = await withProxy({}, async ({ port }) => {
+      for (const mode of ['simple', 'extended', 'prepared']) {
+        const { code, stdout, stderr } = await bench(port, 'claude', TOKEN, '-n', '-M', mode, '-c', '4', '-t', '10')
+        assert.equal(code, 0, stderr)
+        assert.match(stdout, /processed: 40\/40/)
+      }
+    })
+    const updates = sessions.flatMap(gists).filter((line) => line.startsWith('command UPDATE pgbench_accounts'))
+    assert.equal(updates.length, 3 * 40)
   })
 })

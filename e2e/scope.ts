@@ -1,6 +1,7 @@
 // What a demo or test starts and makes, and how all of it goes away again: processes first, then the folder they used.
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { constants, mkdtempSync, rmSync } from 'node:fs'
+import { access } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -59,4 +60,22 @@ export async function stopChild(child: ChildProcess, signal: NodeJS.Signals): Pr
   const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
   await exited
   clearTimeout(timer)
+}
+
+/** Where Debian keeps what is not on the path. */
+const FOLDERS = ['/usr/sbin', '/usr/lib/postgresql/15/bin', '/usr/lib/postgresql/17/bin', '/usr/lib/postgresql/18/bin']
+
+/** A program of the machine's; undefined where it is not installed. */
+export async function findProgram(name: string): Promise<string | undefined> {
+  for (const folder of [...(process.env.PATH ?? '').split(':'), ...FOLDERS]) {
+    const path = join(folder, name)
+    if (
+      await access(path, constants.X_OK).then(
+        () => true,
+        () => false,
+      )
+    )
+      return path
+  }
+  return undefined
 }

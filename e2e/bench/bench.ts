@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { makeRole, ROLE, TOKEN } from '../harness.ts'
 import { freePort, startPostgres } from '../postgres.ts'
-import { Scope } from '../scope.ts'
+import { findProgram, Scope } from '../scope.ts'
 import { startServe, writeManifest } from '../serve-process.ts'
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 4)
@@ -33,16 +33,9 @@ const scope = new Scope('bench')
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void scope.close().finally(() => process.exit(130)))
 
 async function need(program: string, debianPackage: string): Promise<string> {
-  for (const path of [program, `/usr/sbin/${program}`, `/usr/lib/postgresql/15/bin/${program}`]) {
-    if (
-      await scope.run(path, ['--version']).then(
-        () => true,
-        () => false,
-      )
-    )
-      return path
-  }
-  throw new Error(`MISSING: ${program}. On Debian: apt-get install ${debianPackage}`)
+  const path = await findProgram(program)
+  if (path === undefined) throw new Error(`MISSING: ${program}. On Debian: apt-get install ${debianPackage}`)
+  return path
 }
 
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN
