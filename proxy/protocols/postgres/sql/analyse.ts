@@ -2,6 +2,7 @@
 import { loadModule, parseSync } from 'libpg-query'
 import { catalogFunctions } from './catalog-functions.generated.ts'
 import { HARMLESS_TO_NAMES, operationOf } from './operations.ts'
+import { withoutLiterals } from './without-literals.ts'
 
 export interface Analysis {
   /** Every statement kind in the text, those inside CTEs, EXPLAIN, COPY and PREPARE included; sorted, each once. */
@@ -29,26 +30,13 @@ export const parserReady: Promise<void> = loadModule()
 const cache = new Map<string, Analysis>()
 let cachedCharacters = 0
 
-/**
- * Text in which nothing can be anything but a word, a number or an operator: no quote, no dollar, no backslash, no comment.
- * There a whole number of at most nine digits is always one token (ICONST), and never decides what kind of statement it is.
- */
-const PLAIN = /^[A-Za-z0-9_ \t\r\n.,;()=<>*+%|&!~^?:[\]-]*$/
-const COMMENT = /--|\/\*/
-const NUMBER = /(?<![A-Za-z0-9_.])\d{1,9}(?![A-Za-z0-9_.])/g
-
-/** The text with its numbers taken out, by which its analysis is remembered; the text itself where that is not safe. */
-function cacheKey(text: string): string {
-  return PLAIN.test(text) && !COMMENT.test(text) ? text.replace(NUMBER, '0') : text
-}
-
 export function analyse(text: string): Analysis {
   if (text.length > LONGEST_CACHED) return parse(text)
-  const key = cacheKey(text)
+  const key = withoutLiterals(text)
   const known = cache.get(key)
   if (known) return known
   const analysis = parse(text)
-  // Another number may be readable where this one was not: one agent's mistake must not deny what another sends.
+  // Another literal may be readable where this one was not: one agent's mistake must not deny what another sends.
   if (analysis.unreadable !== undefined) return analysis
   if (cachedCharacters > CACHED_CHARACTERS) {
     cache.clear()
