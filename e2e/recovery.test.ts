@@ -4,7 +4,7 @@ import { cpSync, existsSync, fdatasync, readdirSync, readFileSync, statSync, tru
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { adoptSpool } from '@agentaccess/proxy/adopt'
-import { Door, lockSpool, Recorder, Spool } from '@agentaccess/proxy/record'
+import { Door, lockSpool, Recorder, Spool, type SpoolDisk } from '@agentaccess/proxy/record'
 import { DirectoryStore, generateSigningKeyPem, signerFromPem, trustGiven, verifyEvidence } from '@agentaccess/recording'
 import { NAMESPACE, open, ship, work, written } from './make-evidence.ts'
 import { Random } from './random.ts'
@@ -57,6 +57,16 @@ async function adoptAndVerify(spool: string) {
   await ship(spool, evidence, signer)
   const findings = await verifyEvidence(new DirectoryStore(evidence), { trust })
   return { findings, warnings, interrupted, after: findings.sessions.find(({ session }) => session === after.id)! }
+}
+
+/** A recorder without a past, on a disk that a test breaks. */
+function recorderOn(folder: string, disk: SpoolDisk): Recorder {
+  return new Recorder({
+    spool: new Spool(folder, { disk }),
+    spoolId: '00000000-0000-4000-8000-000000000000',
+    signer,
+    ledger: { seq: 0, head: Buffer.alloc(32), signedThrough: 0, lastN: 0 },
+  })
 }
 
 describe('recovery', () => {
@@ -152,21 +162,13 @@ describe('recovery', () => {
     const folder = join(scope.folder, 'broken')
     const real = new Spool(folder)
     real.close()
-    const spool = new Spool(folder, {
-      disk: {
-        write: (fd, bytes, offset, length) => {
-          if (broken) throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
-          // Half of what is asked for, as a disk that fills up does.
-          return writeSync(fd, bytes, offset, Math.max(1, length >> 1))
-        },
-        datasync: fdatasync,
+    const recorder = recorderOn(folder, {
+      write: (fd, bytes, offset, length) => {
+        if (broken) throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+        // Half of what is asked for, as a disk that fills up does.
+        return writeSync(fd, bytes, offset, Math.max(1, length >> 1))
       },
-    })
-    const recorder = new Recorder({
-      spool,
-      spoolId: '00000000-0000-4000-8000-000000000000',
-      signer,
-      ledger: { seq: 0, head: Buffer.alloc(32), signedThrough: 0, lastN: 0 },
+      datasync: fdatasync,
     })
     const record = open(recorder, 'claude')
     work(record, 1)
@@ -192,14 +194,9 @@ describe('recovery', () => {
 
   test('a disk that does not answer a sync within 5 s: new commands are refused, and it recovers by itself', async (t) => {
     let held: (() => void) | undefined
-    const spool = new Spool(join(scope.folder, 'slow'), {
-      disk: { write: (fd, bytes, offset, length) => writeSync(fd, bytes, offset, length), datasync: (_fd, done) => (held = () => done(null)) },
-    })
-    const recorder = new Recorder({
-      spool,
-      spoolId: '00000000-0000-4000-8000-000000000000',
-      signer,
-      ledger: { seq: 0, head: Buffer.alloc(32), signedThrough: 0, lastN: 0 },
+    const recorder = recorderOn(join(scope.folder, 'slow'), {
+      write: (fd, bytes, offset, length) => writeSync(fd, bytes, offset, length),
+      datasync: (_fd, done) => (held = () => done(null)),
     })
     const record = open(recorder, 'claude')
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
@@ -235,20 +232,13 @@ describe('recovery', () => {
 
   test('refused connections are counted while nothing can be recorded, and written once it can', async () => {
     let broken = true
-    const spool = new Spool(join(scope.folder, 'refused'), {
-      disk: {
-        write: (fd, bytes, offset, length) => {
-          if (broken) throw Object.assign(new Error('EROFS: read-only file system'), { code: 'EROFS' })
-          return writeSync(fd, bytes, offset, length)
-        },
-        datasync: fdatasync,
+    const folder = join(scope.folder, 'refused')
+    const recorder = recorderOn(folder, {
+      write: (fd, bytes, offset, length) => {
+        if (broken) throw Object.assign(new Error('EROFS: read-only file system'), { code: 'EROFS' })
+        return writeSync(fd, bytes, offset, length)
       },
-    })
-    const recorder = new Recorder({
-      spool,
-      spoolId: '00000000-0000-4000-8000-000000000000',
-      signer,
-      ledger: { seq: 0, head: Buffer.alloc(32), signedThrough: 0, lastN: 0 },
+      datasync: fdatasync,
     })
     await assert.rejects(recorder.openSession('shop/orders', {}).durable, /read-only/)
     const door = new Door(recorder, 'shop/orders', {})
@@ -258,8 +248,8 @@ describe('recovery', () => {
     await new Promise((resolve) => setTimeout(resolve, 500))
     door.close()
     await recorder.close()
-    const log = segmentsOf(spool.folder)
-      .map((name) => readFileSync(join(spool.folder, name), 'latin1'))
+    const log = segmentsOf(folder)
+      .map((name) => readFileSync(join(folder, name), 'latin1'))
       .join('')
     const counts = [...log.matchAll(/"kind":"connection\.refused".{0,200}?"count":(\d+)/g)].map(([, count]) => Number(count))
     assert.equal(
