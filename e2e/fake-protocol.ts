@@ -5,7 +5,7 @@
 //   proxy → agent                   <channel> ok | error | denied
 import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import type { Decision } from '@agentaccess/proxy/decide'
+import { noFacts, type Decision } from '@agentaccess/proxy/decide'
 import type { Access, Session } from '@agentaccess/proxy/seam'
 
 /** What the "target" got, in order. */
@@ -53,7 +53,7 @@ export class FakeProtocol {
     if (session.blocked() !== undefined) return 'denied'
     const command = session.record.command({ 'agentaccess.command.text': text })
     const approval = this.#approve(text)
-    const decision = approval ? await approval : await session.decide(command, { text, operations: [text.split(' ')[0]!] })
+    const decision = approval ? await approval : await session.decide(command, { text, facts: { ...noFacts, operations: [text.split(' ')[0]!] } })
     if (decision.action === 'deny') {
       session.record.result(command, { status: 'denied', final: true })
       return 'denied'

@@ -11,7 +11,7 @@ import { Door } from './record/door.ts'
 import { lockSpool } from './record/lock.ts'
 import { Sessions } from './sessions.ts'
 import { startShipper } from './ship/start-shipper.ts'
-import { parserReady } from './protocols/postgres/sql/analyse.ts'
+import { parserReady } from './protocols/postgres/sql/parser.ts'
 
 export interface ProxyOptions {
   /** All of one namespace: a spool has one ledger, and a ledger one namespace. */

@@ -1,5 +1,6 @@
 // One session, as every protocol sees it: record, decide, let pass.
 import { accessKey } from './config.ts'
+import type { CommandFacts, Facts } from './decide/facts.ts'
 import type { BuiltInDeny, Decision } from './decide/policy.ts'
 import type { Identity } from './identify/agents.ts'
 import type { Access } from './protocol.ts'
@@ -17,8 +18,10 @@ export interface SessionStart {
 /** What the protocol understood of a command. */
 export interface Understood {
   text: string
-  /** The same list for the same text, so that what was decided of it need not be decided again; never changed. */
-  operations: string[]
+  /** The same object for the same text, so that what was decided of it need not be decided again; never changed. */
+  facts: CommandFacts
+  /** Bound values, as text. */
+  parameters?: (() => readonly string[]) | undefined
   builtIn?: BuiltInDeny | undefined
   unreadable?: string | undefined
 }
@@ -30,8 +33,8 @@ export class Session {
   readonly durable: Promise<void>
   readonly #start: SessionStart
   readonly #onEnd: () => void
-  /** Where rules look at nothing else: decisions by the list of operations, which comes with a text's analysis. */
-  readonly #decided = new WeakMap<readonly string[], Decision>()
+  /** Where rules look at nothing else: decisions by the facts that a statement's text tells. */
+  readonly #decided = new WeakMap<CommandFacts, Decision>()
   #task: string
   #unrecorded: { count: number; why: string } | undefined
   #end: ((reason: EndedBy, why: string) => void) | undefined
@@ -100,10 +103,10 @@ export class Session {
   decide(command: number, understood: Understood): Decision | Promise<Decision> {
     const { policy } = this.access
     const remembers = policy.stable && understood.builtIn === undefined && understood.unreadable === undefined
-    let decision = remembers ? this.#decided.get(understood.operations) : undefined
+    let decision = remembers ? this.#decided.get(understood.facts) : undefined
     if (!decision) {
       decision = policy.decide(() => this.#facts(understood), understood.builtIn, understood.unreadable)
-      if (remembers) this.#decided.set(understood.operations, decision)
+      if (remembers) this.#decided.set(understood.facts, decision)
     }
     if (decision.action !== 'allow') {
       const { rule, message } = decision
@@ -112,10 +115,16 @@ export class Session {
     return decision
   }
 
-  #facts({ text, operations }: Understood) {
+  #facts({ text, facts, parameters }: Understood): Facts {
     const { identity, target } = this.#start
     return {
-      command: { text, operations },
+      command: {
+        ...facts,
+        text,
+        get parameters() {
+          return parameters?.() ?? []
+        },
+      },
       agent: { name: identity.agent, proof: identity.proof },
       task: this.#task,
       target,

@@ -4,11 +4,11 @@ import { Environment, type ASTNode } from '@marcbachmann/cel-js'
 import { serialize } from '@marcbachmann/cel-js/serialize'
 import { RE2JS } from 're2js'
 import type { RuleConfig } from '../config.ts'
-import type { Facts } from './policy.ts'
+import type { CommandFacts, Facts } from './facts.ts'
 
 export interface CompiledRule {
   config: RuleConfig
-  /** Whether it looks only at what stays the same for a session and the operations of a command. */
+  /** Whether it looks only at what stays the same for a session, and at what a command's text without its literals tells. */
   stable: boolean
   /** Whether the rule matches; an error where its expression failed. */
   matches(facts: CelFacts): boolean | { error: string }
@@ -42,8 +42,14 @@ function pattern(source: string): RE2JS {
   return compiled
 }
 
+/** Fields of `command` that come from the statement, and not from the values in it. */
+const FROM_TEXT = ['operations', 'tables', 'reads', 'writes', 'columns', 'functions', 'roles', 'settings', 'opaque'] as const satisfies (keyof CommandFacts)[]
+
 const environment = new Environment({ limits: LIMITS })
-  .registerVariable({ name: 'command', schema: { text: 'string', operations: 'list<string>' } })
+  .registerVariable({
+    name: 'command',
+    schema: { text: 'string', parameters: 'list<string>', ...Object.fromEntries(FROM_TEXT.map((name) => [name, 'list<string>'])) },
+  })
   .registerVariable({ name: 'agent', schema: { name: 'string', proof: 'string' } })
   .registerVariable('task', 'string')
   .registerVariable({ name: 'target', schema: { kind: 'string', host: 'string', port: 'int', database: 'string' } })
@@ -85,13 +91,13 @@ export function compileRule(config: RuleConfig): CompiledRule {
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** Of what changes from command to command it looks at nothing but `command.operations`. */
+/** Of what changes from command to command it looks at nothing but what comes from the statement's text. */
 function isStable(value: unknown): boolean {
   if (Array.isArray(value)) return value.every(isStable)
   if (typeof value !== 'object' || value === null || !('op' in value && 'args' in value)) return true
   const { op, args } = value
   if (op === 'id') return typeof args === 'string' && !VOLATILE.has(args)
-  if (op === '.' && Array.isArray(args) && args[1] === 'operations' && isIdentifier(args[0], 'command')) return true
+  if (op === '.' && Array.isArray(args) && (FROM_TEXT as readonly unknown[]).includes(args[1]) && isIdentifier(args[0], 'command')) return true
   return isStable(args)
 }
 

@@ -1,1 +1,2 @@
-export { Policy, type BuiltInDeny, type Decision, type Facts } from './policy.ts'
+export { Policy, type BuiltInDeny, type Decision } from './policy.ts'
+export { noFacts } from './facts.ts'

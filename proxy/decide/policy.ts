@@ -1,16 +1,7 @@
 // Decides on a command: built-in denies first, then the access's rules, first match wins.
 import type { PolicyConfig } from '../config.ts'
+import type { Facts } from './facts.ts'
 import { celFacts, compileRule, type CompiledRule } from './cel.ts'
-
-/** What a rule can see. One vocabulary for every protocol. */
-export interface Facts {
-  command: { text: string; operations: string[] }
-  agent: { name: string; proof: string }
-  task: string
-  target: { kind: string; host: string; port: number; database: string }
-  session: { id: string; commands: number; denied: number; errors: number; rows: number }
-  now: Date
-}
 
 export type Decision = { action: 'allow' } | { action: 'alert'; rule: string; message?: string } | { action: 'deny'; rule: string; message: string }
 

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Policy, type Facts } from '../decide/policy.ts'
+import { Policy } from '../decide/policy.ts'
 import type { RuleConfig } from '../config.ts'
+import { noFacts, type Facts } from '../decide/facts.ts'
 
 const facts = (change: Partial<Facts> = {}): Facts => ({
-  command: { text: "DELETE FROM customers WHERE name = 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!'", operations: ['DELETE'] },
+  command: { text: "DELETE FROM customers WHERE name = 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!'", parameters: [], ...noFacts, operations: ['DELETE'] },
   agent: { name: 'claude', proof: 'shared token' },
   task: 'FLAKY-123',
   target: { kind: 'postgres', host: 'db', port: 5432, database: 'orders' },

@@ -1,7 +1,8 @@
 // What is read from a statement's text, and what is taken out of it.
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
-import { analyse, analyseAfresh, parserReady } from '../protocols/postgres/sql/analyse.ts'
+import { analyse, analyseAfresh } from '../protocols/postgres/sql/analyse.ts'
+import { parserReady } from '../protocols/postgres/sql/parser.ts'
 import { redactPasswords } from '../protocols/postgres/sql/redact.ts'
 
 describe('sql', () => {
@@ -21,15 +22,15 @@ describe('sql', () => {
     ['SELECT 1 INTO t', ['CREATE', 'SELECT']],
     ['CREATE TABLE t AS SELECT 1', ['CREATE', 'SELECT']],
     ['CREATE RULE r AS ON INSERT TO t DO INSTEAD DELETE FROM t', ['CREATE', 'DELETE']],
-    ['MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE', ['MERGE']],
+    ['MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE', ['DELETE', 'MERGE']],
     ['ALTER TABLE t RENAME TO u', ['ALTER']],
     ['DROP TABLE t; TRUNCATE t', ['DROP', 'TRUNCATE']],
     ['BEGIN; SAVEPOINT a; ROLLBACK TO a; COMMIT', ['BEGIN', 'COMMIT', 'ROLLBACK', 'SAVEPOINT']],
     ['GRANT SELECT ON t TO u; REVOKE ALL ON t FROM u', ['GRANT', 'REVOKE']],
     ['SET a.b = 1; RESET a.b; SHOW a.b', ['RESET', 'SET', 'SHOW']],
-    ['DO $$ BEGIN DELETE FROM t; END $$', ['DO']],
+    ['DO $$ BEGIN DELETE FROM t; END $$', ['DELETE', 'DO']],
   ]
-  for (const [sql, expected] of operations) test(`operations of ${sql}`, () => assert.deepEqual(analyse(sql).operations, expected))
+  for (const [sql, expected] of operations) test(`operations of ${sql}`, () => assert.deepEqual(analyse(sql).facts.operations, expected))
 
   test('what is remembered by a text without its numbers is what a fresh look says', () => {
     const pieces = [
@@ -117,14 +118,15 @@ describe('sql', () => {
       ["ALTER ROLE app PASSWORD 'x'", ['app']],
       ['ALTER USER "App" VALID UNTIL \'infinity\'', ['App']],
       ["ALTER ROLE CURRENT_USER PASSWORD 'x'", ['CURRENT_USER']],
-      ["ALTER ROLE SESSION_USER PASSWORD 'x'", ['CURRENT_USER']],
-      ['ALTER ROLE app RENAME TO other', ['app']],
-      ["DO $$ BEGIN EXECUTE 'ALTER ROLE app PASSWORD ''x'''; END $$", ['*']],
+      ["ALTER ROLE SESSION_USER PASSWORD 'x'", ['SESSION_USER']],
+      ['ALTER ROLE app RENAME TO other', ['app', 'other']],
+      ["DO $$ BEGIN EXECUTE 'ALTER ROLE app PASSWORD ''x'''; END $$", ['app']],
+      ["DO $$ BEGIN EXECUTE 'ALTER ROLE app PASS' || 'WORD ''x'''; END $$", ['*']],
       ["ALTER ROLE app PASSWORD 'x' NOT SQL", ['*']],
       ['ALTER ROLE app SET search_path = a', []],
       ['SELECT 1', []],
     ]
-    for (const [sql, roles] of cases) assert.deepEqual(analyse(sql).passwordOf, roles, sql)
+    for (const [sql, roles] of cases) assert.deepEqual(analyse(sql).rolesChanged, roles, sql)
   })
 
   const secrets = [

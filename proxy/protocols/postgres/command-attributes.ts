@@ -1,7 +1,7 @@
 // A command's text and values, as the record has them: JSON, put together from pieces, since this is on the path of every command.
 import { decodeParameter } from './decode-text.ts'
 import type { Value } from './frontend-messages.ts'
-import type { Analysis } from './sql/analyse.ts'
+import type { Analysis } from './sql/facts.ts'
 import { redactPasswords } from './sql/redact.ts'
 
 /** What was understood of a text is remembered with its analysis; so is the JSON of it. */
@@ -10,7 +10,8 @@ const understoodJson = new WeakMap<Analysis, string>()
 function understood(analysis: Analysis): string {
   let json = understoodJson.get(analysis)
   if (json === undefined) {
-    const { operations, unreadable: why } = analysis
+    const { facts, unreadable: why } = analysis
+    const { operations } = facts
     json = `${operations.length === 1 ? `,"db.operation.name":${JSON.stringify(operations[0])}` : ''},"agentaccess.operations":${JSON.stringify(operations)}${why === undefined ? '' : `,"agentaccess.unreadable":${JSON.stringify(why)}`}`
     understoodJson.set(analysis, json)
   }
@@ -25,6 +26,14 @@ export function textAttributes(text: string, binary: boolean, analysis: Analysis
 
 /** A further attribute of an object, with the comma before it. */
 export const attribute = (name: string, value: unknown): string => `,${JSON.stringify(name)}:${JSON.stringify(value)}`
+
+/** Bound values as rules see them: as text; a NULL is empty, bytes of a type that is not known are `\\x` and hex. */
+export const parameterTexts = (values: readonly Value[], types: readonly number[]): string[] =>
+  values.map((value, i) => {
+    if (!value) return ''
+    const decoded = decodeParameter(value.bytes, value.binary, types[i] ?? 0)
+    return typeof decoded === 'object' && decoded !== null ? `\\x${decoded.hex}` : String(decoded)
+  })
 
 /** Bound values, as a further attribute; `types`: their OIDs, as far as they are known. */
 export function parameterAttributes(values: readonly Value[], types: readonly number[]): string {

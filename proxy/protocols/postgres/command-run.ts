@@ -1,7 +1,7 @@
 // One command from its record to its result.
 import type { Attributes, Recorded, ResultFields, ResultStatus, SessionRecord } from '../../record/session-record.ts'
 import type { CopyDigest } from './copy-digest.ts'
-import type { Analysis } from './sql/analyse.ts'
+import type { Analysis } from './sql/facts.ts'
 import { redactPasswords } from './sql/redact.ts'
 import { errorFields } from './wire.ts'
 

@@ -3,8 +3,9 @@
 // What is denied must fail at the target too, or what belonged together would half happen: in its place goes an Execute of
 // a portal that does not exist, which makes the target fail and abort the pipeline or transaction.
 import { randomBytes } from 'node:crypto'
+import { noFacts } from '../../decide/facts.ts'
 import type { Session } from '../../session.ts'
-import { attribute, parameterAttributes, textAttributes } from './command-attributes.ts'
+import { attribute, parameterAttributes, parameterTexts, textAttributes } from './command-attributes.ts'
 import { CommandRun } from './command-run.ts'
 import { decodeText } from './decode-text.ts'
 import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse, type BindMessage } from './frontend-messages.ts'
@@ -12,7 +13,8 @@ import { Judge } from './judge.ts'
 import type { Statement } from './names.ts'
 import { endPortal, type Pipeline } from './pipeline.ts'
 import { cannotRecord, unknownName, type Refusal } from './refusals.ts'
-import { analyse, unreadable, type Analysis } from './sql/analyse.ts'
+import { analyse } from './sql/analyse.ts'
+import { unreadable, type Analysis } from './sql/facts.ts'
 import { code, cstrings, errorResponse, FieldReader, message, ProtocolViolation, type PostgresError } from './wire.ts'
 
 /** `before` goes to the target ahead of the message; `drop`: the message itself does not go. */
@@ -29,6 +31,15 @@ const PROTOCOL_STATEMENT = 'S'
 const M = { Q: code('Q'), P: code('P'), B: code('B'), D: code('D'), E: code('E'), C: code('C'), F: code('F'), S: code('S') } as const
 /** A Bind of it is refused, or fails at the target: it runs nothing. */
 const unknownStatement: Analysis = { ...unreadable('the statement is not known'), renames: false, copiesIn: false }
+/** By its number: what it is, only the catalog tells. */
+const functionCall: Analysis = {
+  facts: { ...noFacts, operations: ['FUNCTION CALL'], opaque: ['FUNCTION CALL'] },
+  statements: 1,
+  renames: true,
+  copiesIn: false,
+  rolesChanged: [],
+  encodings: [],
+}
 
 export class Commands {
   readonly #pipeline: Pipeline
@@ -164,7 +175,14 @@ export class Commands {
     const statement = (ignored ? this.#pipeline.discarded.get(bind.statement) : undefined) ?? (typeof found === 'object' ? found.found : undefined)
     const analysis = statement?.analysis ?? unknownStatement
     const text = statement?.text ?? ''
-    const judged = this.#judge.judge('command', analysis, text, () => this.#boundAttributes(bind, statement), this.discarding)
+    const judged = this.#judge.judge(
+      'command',
+      analysis,
+      text,
+      () => this.#boundAttributes(bind, statement),
+      this.discarding,
+      () => parameterTexts(bind.values, statement?.parameterTypes ?? []),
+    )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     if (this.discarding) return this.#skipped(run)
@@ -250,7 +268,7 @@ export class Commands {
 
   #functionCall(fields: FieldReader): Verdict | 'hold' {
     const { functionOid, values } = decodeFunctionCall(fields)
-    const analysis: Analysis = { operations: ['FUNCTION CALL'], statements: 1, renames: true, copiesIn: false, passwordOf: [] }
+    const analysis = functionCall
     const text = `FUNCTION CALL ${functionOid}`
     const judged = this.#judge.judge(
       'command',

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { serialize } from 'pg-protocol'
 import type { PostgresTarget } from '../../config.ts'
 import { ScramClient, ScramError, tlsServerEndPoint } from '../../identify/scram.ts'
+import { encodingRefused, isReadableEncoding } from './encodings.ts'
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
 import { encodeCancel, encodeSslRequest, encodeStartup } from './startup.ts'
 import { AUTHENTICATION, errorFields, FieldReader, ProtocolViolation, type PostgresError } from './wire.ts'
@@ -133,6 +134,9 @@ async function authenticate(connection: TargetSocket, target: PostgresTarget): P
       case 'E':
         throw startupRefused(target, errorFields(body))
       case 'S':
+        checkEncoding(target, new FieldReader(body, 0, body.length))
+        started.greeting.push(raw)
+        break
       case 'N':
         started.greeting.push(raw)
         break
@@ -147,6 +151,13 @@ async function authenticate(connection: TargetSocket, target: PostgresTarget): P
         throw new ProtocolViolation(`an unexpected message of type ${type}`)
     }
   }
+}
+
+/** A client that does not ask for an encoding gets the database's. @throws TargetError where that is not let through. */
+function checkEncoding(target: PostgresTarget, status: FieldReader): void {
+  const [name, value] = [status.cstring(), status.cstring()]
+  if (name !== 'client_encoding' || isReadableEncoding(value)) return
+  throw new TargetError({ ...encodingRefused(value), message: `the target ${where(target)} begins sessions with client_encoding ${JSON.stringify(value)}` })
 }
 
 /** Answers an Authentication request. Returns the SCRAM exchange that it belongs to. */

@@ -1,9 +1,10 @@
 // Records a command or statement, then decides on it. What a person decides on is recorded once, and asked for until they have.
-import type { BuiltInDeny, Decision } from '../../decide/policy.ts'
+import type { Decision } from '../../decide/policy.ts'
 import type { Session, Understood } from '../../session.ts'
+import { builtInDeny } from './built-in-denies.ts'
 import { CommandRun } from './command-run.ts'
 import { cannotRecord, type Refusal } from './refusals.ts'
-import type { Analysis } from './sql/analyse.ts'
+import type { Analysis } from './sql/facts.ts'
 
 /** A command that is recorded and waits for its decision. */
 interface Waiting {
@@ -35,6 +36,7 @@ export class Judge {
     text: string,
     attributes: () => string,
     ignored: boolean,
+    parameters?: () => readonly string[],
   ): { command: number; decision: Decision | { blocked: string } } | 'hold' {
     if (this.#waiting) {
       const { command, decision } = this.#waiting
@@ -51,7 +53,9 @@ export class Judge {
     const command = kind === 'command' ? record.command(attributes()) : record.statement(attributes())
     // The target ignores the rest of a pipeline that has failed: there is nothing to decide.
     if (ignored) return { command, decision: { action: 'allow' } }
-    const understood: Understood = { text, operations: analysis.operations, builtIn: this.#builtIn(analysis), unreadable: analysis.unreadable }
+    const { config, policy } = this.#session.access
+    const builtIn = builtInDeny(analysis, config.target.username, policy.hasRules)
+    const understood: Understood = { text, facts: analysis.facts, parameters, builtIn, unreadable: analysis.unreadable }
     const decision = this.#session.decide(command, understood)
     if (!(decision instanceof Promise)) return { command, decision }
     const waiting: Waiting = { command, decision: undefined, promise: Promise.resolve() }
@@ -66,12 +70,6 @@ export class Judge {
   abandon(): void {
     if (this.#waiting) new CommandRun(this.#session.record, this.#waiting.command).ends('not executed')
     this.#waiting = undefined
-  }
-
-  #builtIn({ passwordOf }: Analysis): BuiltInDeny | undefined {
-    const { username } = this.#session.access.config.target
-    if (!passwordOf.some((role) => role === '*' || role === 'CURRENT_USER' || role === username)) return undefined
-    return { rule: 'built-in/injected-role', message: 'the password and validity of the role that the proxy logs in as are not to be changed through it' }
   }
 
   refusalOf(decision: Decision | { blocked: string }): Refusal | undefined {

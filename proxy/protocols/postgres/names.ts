@@ -4,7 +4,7 @@
 // within one pipeline segment (up to its Sync) it can be counted on, since after a failure the server skips the rest of
 // the segment; beyond the Sync it can't. And SQL can change what a name means behind the protocol's back (PREPARE,
 // DEALLOCATE, DECLARE, also inside a function): whatever ran that might have done so makes the names before it stale.
-import type { Analysis } from './sql/analyse.ts'
+import type { Analysis } from './sql/facts.ts'
 import type { CommandRun } from './command-run.ts'
 
 export interface Statement {

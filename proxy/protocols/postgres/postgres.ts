@@ -7,6 +7,7 @@ import { authenticateAgent, Refused } from './authenticate-agent.ts'
 import { CancelKeys } from './cancel-keys.ts'
 import { cancelAtTarget, connectTarget, startTarget, TargetError } from './connect-target.ts'
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
+import { encodingRefused, unreadableEncoding } from './encodings.ts'
 import { Relay } from './relay.ts'
 import { redactPasswords } from './sql/redact.ts'
 import {
@@ -82,6 +83,8 @@ export class PostgresProtocol implements Protocol {
         message: 'replication connections are not let through',
         hint: 'The proxy records commands, and a replication stream has none.',
       })
+    const encoding = unreadableEncoding(startup.parameters)
+    if (encoding !== undefined) throw new Refused(encodingRefused(encoding))
     if (access.config.suspended)
       throw new Refused({ sqlstate: '57P03', message: `access ${accessKey(access.config)} is suspended`, hint: 'spec.suspended says so.' })
     const identity = await authenticateAgent(socket, new PacketReader(socket), startup.user, access)

@@ -1,6 +1,17 @@
 // What a client is told where a command does not go on, and by which rule.
 import type { PostgresError } from './wire.ts'
 
+/** The session can't go on, whoever caused it. */
+export class SessionRefused extends Error {
+  override readonly name = 'SessionRefused'
+  readonly response: PostgresError
+
+  constructor(response: Omit<PostgresError, 'severity'>) {
+    super(response.message)
+    this.response = { severity: 'FATAL', ...response }
+  }
+}
+
 export interface Refusal {
   rule: string
   response: PostgresError

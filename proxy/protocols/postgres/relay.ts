@@ -4,6 +4,7 @@ import type { Session } from '../../session.ts'
 import type { EndedBy } from '../../record/session-record.ts'
 import { ClientStream } from './client-stream.ts'
 import { Pipeline } from './pipeline.ts'
+import { SessionRefused } from './refusals.ts'
 import { TargetStream } from './target-stream.ts'
 import { errorResponse, message, ProtocolViolation, type PostgresError } from './wire.ts'
 
@@ -125,6 +126,10 @@ export class Relay {
   }
 
   #violated(error: unknown, by: 'client' | 'target'): void {
+    if (error instanceof SessionRefused) {
+      this.#end('policy', error.message, error.response)
+      return
+    }
     const why = error instanceof Error ? error.message : String(error)
     const known = error instanceof ProtocolViolation
     this.#end(by === 'client' ? 'proxy' : 'target', known ? `protocol violation: ${why}` : `internal error: ${why}`, {

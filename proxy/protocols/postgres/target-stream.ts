@@ -2,7 +2,9 @@
 // as they came, in whole pieces; data rows and COPY data flow through without being gathered.
 import type { Session } from '../../session.ts'
 import { CopyDigest } from './copy-digest.ts'
+import { encodingRefused, isReadableEncoding } from './encodings.ts'
 import { endPortal, type Expected, type Pipeline } from './pipeline.ts'
+import { SessionRefused } from './refusals.ts'
 import { taskOfApplicationName } from './startup.ts'
 import { errorFields, FieldReader, HEADER, ProtocolViolation } from './wire.ts'
 
@@ -259,8 +261,10 @@ export class TargetStream {
   }
 
   #parameterStatus(fields: FieldReader): void {
-    if (fields.cstring() !== 'application_name') return
-    const claimed = taskOfApplicationName(fields.cstring())
+    const [name, value] = [fields.cstring(), fields.cstring()]
+    // However it came about (a function can set it): what comes next could mean something else than it seems to.
+    if (name === 'client_encoding' && !isReadableEncoding(value)) throw new SessionRefused(encodingRefused(value))
+    const claimed = name === 'application_name' ? taskOfApplicationName(value) : undefined
     if (claimed) this.#session.taskChanged(claimed.task, claimed.source)
   }
 }

@@ -74,6 +74,14 @@ export function operationOf(node: string, body: Record<string, unknown>): string
   return node.slice(0, -'Stmt'.length).toUpperCase()
 }
 
+const MERGE_ACTIONS: Record<string, string> = { CMD_INSERT: 'INSERT', CMD_UPDATE: 'UPDATE', CMD_DELETE: 'DELETE' }
+
+/** What a MERGE does with the rows that match, and with those that do not. */
+export function actionsOfMerge({ mergeWhenClauses }: Record<string, unknown>): string[] {
+  if (!Array.isArray(mergeWhenClauses)) return []
+  return mergeWhenClauses.flatMap((clause: { MergeWhenClause?: { commandType?: string } }) => MERGE_ACTIONS[clause.MergeWhenClause?.commandType ?? ''] ?? [])
+}
+
 /** What leaves the meaning of every name as it is: nothing that runs by these can prepare, declare or drop one. */
 export const HARMLESS_TO_NAMES: ReadonlySet<string> = new Set([
   'SELECT',

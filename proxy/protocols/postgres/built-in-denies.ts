@@ -1,0 +1,23 @@
+// What is denied before any rule of the user: what would turn the injected role against the record, or make a text mean
+// something else than what was judged.
+import type { BuiltInDeny } from '../../decide/policy.ts'
+import { isReadableEncoding } from './encodings.ts'
+import type { Analysis } from './sql/facts.ts'
+
+/** `hasRules`: whether there is anything that a statement could be hiding from. */
+export function builtInDeny({ rolesChanged, encodings, facts }: Analysis, username: string, hasRules: boolean): BuiltInDeny | undefined {
+  if (rolesChanged.some((role) => role === '*' || role === 'CURRENT_USER' || role === 'SESSION_USER' || role === username))
+    return {
+      rule: 'built-in/injected-role',
+      message: 'the password, validity and membership of the role that the proxy logs in as are not to be changed through it',
+    }
+  const encoding = encodings.find((name) => !isReadableEncoding(name))
+  if (encoding !== undefined)
+    return {
+      rule: 'built-in/client-encoding',
+      message: `client_encoding ${encoding === '*' ? 'can only be set to a value that the text names' : JSON.stringify(encoding)}: only UTF8 and SQL_ASCII are let through`,
+    }
+  if (hasRules && facts.opaque.includes('set_config'))
+    return { rule: 'built-in/computed-setting', message: 'rules are in force here, and the name of a setting is computed: name it in the text' }
+  return undefined
+}
