@@ -1,9 +1,9 @@
 // Reads manifests as `kubectl apply -f` does: files with one or more documents, AgentAccess and Secret.
 import { readFileSync } from 'node:fs'
 import { LineCounter, parseAllDocuments, type Document } from 'yaml'
-import { validateAgentAccess, type AgentAccess, type FieldError } from '@agentaccess/crds'
+import { fieldError, validateAgentAccess, type AgentAccess, type FieldError } from '@agentaccess/crds'
 import { compileAccess } from '@agentaccess/operator/compile'
-import { compileRule, type AccessConfig } from '@agentaccess/proxy'
+import { compileRule, Redactor, type AccessConfig } from '@agentaccess/proxy'
 
 /** The question is wrong: the message says what, where, and what to do. Exit status 2. */
 export class UsageError extends Error {
@@ -50,7 +50,7 @@ export function loadAccesses(files: readonly string[]): AccessConfig[] {
     const compiled = compileAccess(loaded.access, (name) => secrets.get(`${namespace}/${name}`))
     if ('errors' in compiled) errors.push(...compiled.errors.map((error) => locate(loaded, error)))
     else {
-      errors.push(...ruleErrors(compiled.config).map((error) => locate(loaded, error)))
+      errors.push(...expressionErrors(compiled.config).map((error) => locate(loaded, error)))
       configs.push(compiled.config)
     }
   }
@@ -69,16 +69,20 @@ function acrossAccesses(configs: AccessConfig[]): string[] {
     : twice
 }
 
-function ruleErrors({ policy }: AccessConfig): FieldError[] {
-  return policy.rules.flatMap((rule, i) => {
+/** What the schema can't check: that expressions and patterns compile. */
+function expressionErrors({ policy, recording }: AccessConfig): FieldError[] {
+  const check = (path: (string | number)[], compile: () => unknown): FieldError[] => {
     try {
-      compileRule(rule)
+      compile()
       return []
     } catch (error) {
-      const path = ['spec', 'policy', 'rules', i, 'when']
-      return [{ path, message: `spec.policy.rules[${i}].when: ${error instanceof Error ? error.message : String(error)}` }]
+      return [fieldError(path, error instanceof Error ? error.message : String(error))]
     }
-  })
+  }
+  return [
+    ...policy.rules.flatMap((rule, i) => check(['spec', 'policy', 'rules', i, 'when'], () => compileRule(rule))),
+    ...recording.redact.flatMap((pattern, i) => check(['spec', 'recording', 'redact', i], () => new Redactor([pattern]))),
+  ]
 }
 
 function* readDocuments(file: string): Iterable<Located> {

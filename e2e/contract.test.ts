@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
 import { Policy } from '@agentaccess/proxy/decide'
 import { Agents, Door, Sessions, type Access, type Protocol } from '@agentaccess/proxy/seam'
-import { Recorder, Spool } from '@agentaccess/proxy/record'
+import { Recorder, Redactor, Spool } from '@agentaccess/proxy/record'
 import { Shipper, ShipState } from '@agentaccess/proxy/ship'
 import { PostgresProtocol } from '@agentaccess/proxy/protocols/postgres'
 import {
@@ -64,6 +64,7 @@ async function stage(serve: Pick<Protocol, 'serve'>, targetPort: number): Promis
     sessions: new Sessions(),
     door: new Door(recorder, 'shop/orders', {}),
     recorder,
+    redactor: Redactor.none,
     tls: undefined,
   }
   const sockets = new Set<Socket>()

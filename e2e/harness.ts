@@ -66,7 +66,7 @@ export function accessFor(port: number, access: HarnessOptions['access'] = {}): 
       tls: { mode: 'Disable' },
       ...access.target,
     },
-    recording: { parameters: true, durability: 'Written', maxCommandBytes: 64 * 1024 * 1024, spoolQuota: 2 ** 31, ...access.recording },
+    recording: { parameters: true, durability: 'Written', redact: [], maxCommandBytes: 64 * 1024 * 1024, spoolQuota: 2 ** 31, ...access.recording },
   }
 }
 

@@ -43,6 +43,8 @@ export interface PolicyConfig {
 export interface RecordingConfig {
   parameters: boolean
   durability: 'Written' | 'Synced'
+  /** RE2 patterns: what they match is not recorded. */
+  redact: string[]
   /** Bytes. */
   maxCommandBytes: number
   /** Bytes. */

@@ -1,5 +1,6 @@
 export type { AccessConfig, AgentConfig, PolicyConfig, PostgresTarget, RecordingConfig, RuleConfig, TlsMode } from './config.ts'
 export { accessKey } from './config.ts'
 export { compileRule } from './decide/cel.ts'
+export { Redactor } from './record/redactor.ts'
 export type { ServerTls } from './protocol.ts'
 export { startProxy, type ProxyOptions, type RunningProxy } from './proxy.ts'

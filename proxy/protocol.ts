@@ -7,6 +7,7 @@ import type { Policy } from './decide/policy.ts'
 import type { Agents } from './identify/agents.ts'
 import type { Door } from './record/door.ts'
 import type { Recorder } from './record/recorder.ts'
+import type { Redactor } from './record/redactor.ts'
 import type { Sessions } from './sessions.ts'
 
 /** TLS as the proxy offers it to agents. */
@@ -25,6 +26,7 @@ export interface Access {
   /** Records what did not become a session. */
   readonly door: Door
   readonly recorder: Recorder
+  readonly redactor: Redactor
   readonly tls: ServerTls | undefined
 }
 

@@ -2,14 +2,12 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Signer } from '@agentaccess/recording'
 import { adoptSpool } from './adopt/adopt.ts'
+import { compileAccess, LiveAccess } from './access.ts'
 import { accessKey, type AccessConfig } from './config.ts'
-import { Policy } from './decide/policy.ts'
-import { Agents } from './identify/agents.ts'
 import type { Access, Protocol, ServerTls } from './protocol.ts'
 import { protocols } from './protocols/protocols.ts'
-import { Door } from './record/door.ts'
 import { lockSpool } from './record/lock.ts'
-import { Sessions } from './sessions.ts'
+import type { EndedBy } from './record/session-record.ts'
 import { startShipper } from './ship/start-shipper.ts'
 import { parserReady } from './protocols/postgres/sql/parser.ts'
 
@@ -28,6 +26,12 @@ export interface ProxyOptions {
 
 export interface RunningProxy {
   endpoints: { access: string; host: string; port: number }[]
+  /**
+   * Takes the accesses as they are now. One that is new listens, of one that is gone the sessions end, one that has changed goes on
+   * with its sessions, by its new rules. @throws where a policy does not compile: then nothing has changed; or where a
+   * new address can't be bound.
+   */
+  update(accesses: readonly AccessConfig[]): Promise<void>
   /** No new sessions; those that run have `graceMs` to end; then everything is recorded, stored and closed. A second call waits for the first. */
   stop(graceMs: number): Promise<void>
 }
@@ -35,12 +39,19 @@ export interface RunningProxy {
 /** How long storing may take at the end: what is left stays in the spool, for the next start. */
 const DRAIN_MS = 30_000
 
+/** An access that listens. */
+interface Listening {
+  access: LiveAccess
+  server: Server
+  host: string
+  port: number
+}
+
 /** @throws where a policy does not compile, the spool is in use, or an address can't be bound; nothing is left running. */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { accesses, spool, signer, log } = options
   const namespace = accesses[0]?.namespace ?? 'default'
-  if (accesses.some((access) => access.namespace !== namespace)) throw new Error('the accesses of one proxy are in one namespace')
-  const policies = accesses.map((config) => new Policy(config.policy, config.revision))
+  for (const access of accesses) compileAccess(access)
   const lock = lockSpool(spool)
   await parserReady
   const { recorder, interrupted, warnings } = await adoptSpool(spool, namespace, signer)
@@ -55,46 +66,56 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     },
     (error) => log('error', {}, `the shipper failed; everything stays in the spool: ${error.message}`),
   )
-  const running = accesses.map((config, i): Access => {
-    const { target } = config
-    const door = new Door(recorder, accessKey(config), {
-      'agentaccess.target': `${target.kind}://${target.host}:${target.port}`,
-      'agentaccess.policy.revision': config.revision,
-      'k8s.namespace.name': config.namespace,
-    })
-    return { config, policy: policies[i]!, agents: new Agents(config), sessions: new Sessions(), door, recorder, tls: options.tls }
-  })
-  const servers: Server[] = []
-  const endpoints: RunningProxy['endpoints'] = []
+  const running = new Map<string, Listening>()
   const connections = new Set<Socket>()
+  const update = async (configs: readonly AccessConfig[]) => {
+    if (configs.some((access) => access.namespace !== namespace)) throw new Error('the accesses of one proxy are in one namespace')
+    for (const config of configs) compileAccess(config)
+    for (const config of configs) running.get(accessKey(config))?.access.update(config)
+    const keys = new Set(configs.map(accessKey))
+    for (const [key, { access, server }] of running) {
+      if (keys.has(key)) continue
+      running.delete(key)
+      server.close()
+      endSessions([access], 'suspended', 'the access was deleted')
+      access.door.close()
+    }
+    for (const config of configs) {
+      if (running.has(accessKey(config))) continue
+      const access = new LiveAccess(config, recorder, options.tls)
+      running.set(access.key, { access, ...(await listen(access, options.listen(config), connections)) })
+    }
+  }
   const stop = async (graceMs: number) => {
-    for (const server of servers) server.close()
-    await drained(running, graceMs)
-    for (const { door } of running) door.close()
+    const all = [...running.values()]
+    for (const { server } of all) server.close()
+    await drained(
+      all.map(({ access }) => access),
+      graceMs,
+    )
+    for (const { access } of all) access.door.close()
     await recorder.close()
     for (const socket of connections) socket.destroy()
     if (!(await shipper.drain(DRAIN_MS))) log('error', { spool }, 'not all evidence could be stored: the rest waits in the spool, for the next start')
     lock.release()
   }
   try {
-    for (const access of running) {
-      const { server, host, port } = await listen(access, options.listen(access.config), connections)
-      servers.push(server)
-      endpoints.push({ access: accessKey(access.config), host, port })
-    }
+    await update(accesses)
   } catch (error) {
     await stop(0)
     throw error
   }
   let stopped: Promise<void> | undefined
-  return { endpoints, stop: (graceMs) => (stopped ??= stop(graceMs)) }
+  return {
+    get endpoints() {
+      return [...running].map(([access, { host, port }]) => ({ access, host, port }))
+    },
+    update,
+    stop: (graceMs) => (stopped ??= stop(graceMs)),
+  }
 }
 
-async function listen(
-  access: Access,
-  where: { host: string; port: number },
-  connections: Set<Socket>,
-): Promise<{ server: Server; host: string; port: number }> {
+async function listen(access: LiveAccess, where: { host: string; port: number }, connections: Set<Socket>): Promise<Omit<Listening, 'access'>> {
   const protocol: Protocol = protocols[access.config.target.kind]
   const server = createServer({ pauseOnConnect: false }, (socket) => {
     connections.add(socket)
@@ -103,7 +124,7 @@ async function listen(
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'EADDRINUSE' ? new Error(`${where.host}:${where.port} is in use: give access ${accessKey(access.config)} another port`) : error),
+      reject(error.code === 'EADDRINUSE' ? new Error(`${where.host}:${where.port} is in use: give access ${access.key} another port`) : error),
     )
     server.listen(where.port, where.host, resolve)
   })
@@ -111,12 +132,17 @@ async function listen(
   return { server, host: where.host, port: typeof address === 'object' && address !== null ? address.port : where.port }
 }
 
+const liveSessions = (accesses: readonly Access[]) => accesses.flatMap(({ sessions }) => sessions.live())
+
 /** Waits for the sessions to end by themselves, then ends those that are left. */
-async function drained(accesses: Access[], graceMs: number): Promise<void> {
-  const left = () => accesses.flatMap(({ sessions }) => sessions.live())
+async function drained(accesses: readonly Access[], graceMs: number): Promise<void> {
   const deadline = Date.now() + graceMs
-  while (left().length > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
-  for (const session of left()) session.requestEnd('proxy', 'the proxy stops')
+  while (liveSessions(accesses).length > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
+  endSessions(accesses, 'proxy', 'the proxy stops')
+}
+
+function endSessions(accesses: readonly Access[], by: EndedBy, why: string): void {
+  for (const session of liveSessions(accesses)) session.requestEnd(by, why)
   // A session that is still being set up has no one to ask.
-  for (const session of left()) session.end('proxy', 'the proxy stops')
+  for (const session of liveSessions(accesses)) session.end(by, why)
 }

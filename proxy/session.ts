@@ -1,7 +1,7 @@
 // One session, as every protocol sees it: record, decide, let pass.
 import { accessKey } from './config.ts'
 import type { CommandFacts, Facts } from './decide/facts.ts'
-import type { BuiltInDeny, Decision } from './decide/policy.ts'
+import type { BuiltInDeny, Decision, Policy } from './decide/policy.ts'
 import type { Identity } from './identify/agents.ts'
 import type { Access } from './protocol.ts'
 import type { Attributes, EndedBy, SessionRecord } from './record/session-record.ts'
@@ -34,7 +34,8 @@ export class Session {
   readonly #start: SessionStart
   readonly #onEnd: () => void
   /** Where rules look at nothing else: decisions by the facts that a statement's text tells. */
-  readonly #decided = new WeakMap<CommandFacts, Decision>()
+  #decided = new WeakMap<CommandFacts, Decision>()
+  #policy: Policy
   #task: string
   #unrecorded: { count: number; why: string } | undefined
   #end: ((reason: EndedBy, why: string) => void) | undefined
@@ -44,22 +45,29 @@ export class Session {
     this.#start = start
     this.#onEnd = onEnd
     this.#task = start.task?.task ?? ''
+    this.#policy = access.policy
     const { identity, task, client, target } = start
-    const opened = access.recorder.openSession(accessKey(access.config), {
-      'gen_ai.agent.name': identity.agent,
-      'agentaccess.agent.proof': identity.proof,
-      'agentaccess.agent.standing': identity.standing,
-      ...(task ? { 'agentaccess.task': task.task, 'agentaccess.task.source': task.source, 'agentaccess.task.standing': 'claimed' } : {}),
-      'agentaccess.access': accessKey(access.config),
-      'agentaccess.target': `${target.kind}://${target.host}:${target.port}/${target.database}`,
-      'agentaccess.policy.revision': access.policy.revision,
-      'k8s.namespace.name': access.config.namespace,
-      'server.address': target.host,
-      'server.port': target.port,
-      'client.address': client.address,
-      'client.port': client.port,
-      ...start.attributes,
-    })
+    const opened = access.recorder.openSession(
+      accessKey(access.config),
+      {
+        'gen_ai.agent.name': identity.agent,
+        'agentaccess.agent.proof': identity.proof,
+        'agentaccess.agent.standing': identity.standing,
+        ...(task
+          ? { 'agentaccess.task': access.redactor.redact(task.task), 'agentaccess.task.source': task.source, 'agentaccess.task.standing': 'claimed' }
+          : {}),
+        'agentaccess.access': accessKey(access.config),
+        'agentaccess.target': `${target.kind}://${target.host}:${target.port}/${target.database}`,
+        'agentaccess.policy.revision': access.policy.revision,
+        'k8s.namespace.name': access.config.namespace,
+        'server.address': target.host,
+        'server.port': target.port,
+        'client.address': client.address,
+        'client.port': client.port,
+        ...(access.redactor.value(start.attributes) as Attributes),
+      },
+      () => access.redactor,
+    )
     this.record = opened.record
     this.durable = opened.durable
     this.durable.catch(() => this.end('proxy', 'the session could not be recorded'))
@@ -67,6 +75,19 @@ export class Session {
 
   get id(): string {
     return this.record.id
+  }
+
+  get agent(): string {
+    return this.#start.identity.agent
+  }
+
+  /** What is decided from here on is decided by other rules, if they are others: the record says from where. */
+  policyMayHaveChanged(): void {
+    const { policy } = this.access
+    if (policy === this.#policy || this.record.ended) return
+    if (policy.revision !== this.#policy.revision) this.record.policyChanged(policy.revision)
+    this.#policy = policy
+    this.#decided = new WeakMap()
   }
 
   /** A command was refused because it could not be recorded; that is recorded as soon as it can be. */
@@ -101,7 +122,7 @@ export class Session {
    * rules; a decision that a person makes is a promise.
    */
   decide(command: number, understood: Understood): Decision | Promise<Decision> {
-    const { policy } = this.access
+    const policy = this.#policy
     const remembers = policy.stable && understood.builtIn === undefined && understood.unreadable === undefined
     let decision = remembers ? this.#decided.get(understood.facts) : undefined
     if (!decision) {

@@ -6,6 +6,7 @@ import { accessKey, startProxy, type AccessConfig, type RunningProxy } from '@ag
 import { generateSigningKeyPem, signerFromPem, type Signer } from '@agentaccess/recording'
 import { parseDuration } from '../duration.ts'
 import { loadAccesses, UsageError } from '../manifests.ts'
+import { watchManifests } from '../watch-manifests.ts'
 import { serveTls } from '../serve-tls.ts'
 
 export interface ServeOptions {
@@ -51,7 +52,9 @@ export async function serve(options: ServeOptions): Promise<void> {
   log.info({ key: signer.keyId, publicKey: `${spool}/public-key.pem`, evidence, spool }, 'recording')
   for (const { access, host, port } of proxy.endpoints)
     console.log(JSON.stringify({ access, endpoint: `${host.includes(':') ? `[${host}]` : host}:${port}`, ca }))
+  const watching = watchManifests(options.file, proxy, log)
   await stopped
+  watching.stop()
   await shutDown(proxy, grace, log)
 }
 

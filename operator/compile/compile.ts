@@ -48,6 +48,7 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup): Compil
     recording: {
       parameters: spec.recording.parameters,
       durability: spec.recording.durability,
+      redact: spec.recording.redact ?? [],
       maxCommandBytes: quantity(spec.recording.maxCommandBytes),
       spoolQuota: quantity(spec.recording.spoolQuota),
     },

@@ -64,11 +64,6 @@ const checks: Unenforced[] = [
     instead: 'use Block',
   },
   {
-    name: 'redact',
-    find: ({ spec }) => (spec.recording.redact?.length ? ['spec', 'recording', 'redact'] : undefined),
-    instead: 'set recording.parameters to false, and keep secrets in parameters',
-  },
-  {
     name: 'retention',
     find: ({ spec }) => (spec.recording.retention ? ['spec', 'recording', 'retention'] : undefined),
     instead: 'a directory can not lock its objects: leave it out',

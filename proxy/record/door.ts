@@ -2,6 +2,7 @@
 // to log in: beyond ten a minute and source, refusals are counted and written as one.
 import { timestamp } from '@agentaccess/recording'
 import type { Recorder } from './recorder.ts'
+import { Redactor } from './redactor.ts'
 import type { Attributes, SessionRecord } from './session-record.ts'
 
 const WINDOW_MS = 60_000
@@ -21,16 +22,18 @@ export class Door {
   readonly #recorder: Recorder
   readonly #access: string
   readonly #attributes: Attributes
+  readonly #redactor: () => Redactor
   readonly #now: () => number
   readonly #sources = new Map<string, Source>()
   readonly #timer: NodeJS.Timeout
   #record: SessionRecord | undefined
   #day = ''
 
-  constructor(recorder: Recorder, access: string, attributes: Attributes, now: () => number = Date.now) {
+  constructor(recorder: Recorder, access: string, attributes: Attributes, redactor: () => Redactor = () => Redactor.none, now: () => number = Date.now) {
     this.#recorder = recorder
     this.#access = access
     this.#attributes = attributes
+    this.#redactor = redactor
     this.#now = now
     this.#timer = setInterval(() => this.flush(), WINDOW_MS)
     this.#timer.unref()
@@ -120,11 +123,11 @@ export class Door {
     if (!this.#record) {
       if (this.#recorder.gate.blocked !== undefined) return undefined
       this.#day = dayOf(now)
-      const { record, durable } = this.#recorder.openSession(this.#access, {
-        ...this.#attributes,
-        'agentaccess.access': this.#access,
-        'agentaccess.door': true,
-      })
+      const { record, durable } = this.#recorder.openSession(
+        this.#access,
+        { ...this.#attributes, 'agentaccess.access': this.#access, 'agentaccess.door': true },
+        this.#redactor,
+      )
       durable.catch(() => {})
       this.#record = record
     }

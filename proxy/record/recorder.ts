@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { LogWriter, type LineSink, type LogPosition, type Signer } from '@agentaccess/recording'
 import { BlobSpool } from './blob-spool.ts'
 import { Gate } from './gate.ts'
+import { Redactor } from './redactor.ts'
 import { SessionRecord, type Attributes } from './session-record.ts'
 import type { Spool } from './spool.ts'
 
@@ -73,28 +74,29 @@ export class Recorder implements LineSink {
    * Begins a session: its number in the ledger, then its first line. Both are on the disk once the promise that
    * `durable` gives resolves; nothing of the session may be forwarded before.
    */
-  openSession(access: string, attributes: Attributes): { record: SessionRecord; durable: Promise<void> } {
+  openSession(access: string, attributes: Attributes, redactor: () => Redactor = () => Redactor.none): { record: SessionRecord; durable: Promise<void> } {
     const id = uuidv7()
     const now = Date.now()
     const n = ++this.#lastN
     this.#ledger.write('open', now, `,"n":${n},"session":"${id}","access":${JSON.stringify(access)}`)
-    const record = this.#follow(new LogWriter('session', id, this, this.signer), access, n)
+    const record = this.#follow(new LogWriter('session', id, this, this.signer), access, n, redactor)
     record.started(this.spoolId, attributes)
     return { record, durable: new Promise((resolve, reject) => this.gate.pass('Synced', resolve, (reason) => reject(new Error(reason)))) }
   }
 
   /** The record of a session that another process began, from where its log stands: for recovery to end it. */
   adopt(session: string, position: LogPosition, access: string, ledgerN: number): SessionRecord {
-    return this.#follow(new LogWriter('session', session, this, this.signer, position), access, ledgerN)
+    return this.#follow(new LogWriter('session', session, this, this.signer, position), access, ledgerN, () => Redactor.none)
   }
 
-  #follow(log: LogWriter, access: string, ledgerN: number): SessionRecord {
+  #follow(log: LogWriter, access: string, ledgerN: number, redactor: () => Redactor): SessionRecord {
     log.account = this.#account(access)
     const record = new SessionRecord(
       log,
       access,
       ledgerN,
       this.#blobs,
+      redactor,
       (changed) => {
         this.#dirty.add(changed)
         if (log.unsigned >= CHECKPOINT_EVENTS) changed.checkpoint()

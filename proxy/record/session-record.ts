@@ -1,9 +1,10 @@
 // The record of one session: what a protocol says of it, as lines.
 import type { LogWriter, Result } from '@agentaccess/recording'
 import { JSON_STRING_LIMIT, type BlobSpool } from './blob-spool.ts'
+import type { Redactor } from './redactor.ts'
 
 export type Attributes = Record<string, unknown>
-/** Attributes, or the JSON of them where the protocol has it ready: these are on the path of every command. */
+/** Attributes, or the JSON of them where the protocol has it ready, and redacted: these are on the path of every command. */
 export type Recorded = Attributes | string
 export type ResultStatus = Result['status']
 
@@ -47,6 +48,7 @@ export class SessionRecord {
   readonly access: string
   readonly ledgerN: number
   readonly #blobs: BlobSpool
+  readonly #redactor: () => Redactor
   readonly #changed: (record: SessionRecord) => void
   readonly #closed: (record: SessionRecord, state: 'ended' | 'interrupted') => void
   readonly #inFlight = new Set<DataInFlight>()
@@ -58,6 +60,7 @@ export class SessionRecord {
     access: string,
     ledgerN: number,
     blobs: BlobSpool,
+    redactor: () => Redactor,
     changed: (record: SessionRecord) => void,
     closed: (record: SessionRecord, state: 'ended' | 'interrupted') => void,
   ) {
@@ -65,6 +68,7 @@ export class SessionRecord {
     this.access = access
     this.ledgerN = ledgerN
     this.#blobs = blobs
+    this.#redactor = redactor
     this.#changed = changed
     this.#closed = closed
   }
@@ -73,12 +77,21 @@ export class SessionRecord {
     return this.log.id
   }
 
+  /** What is taken out of what is recorded now. */
+  get redactor(): Redactor {
+    return this.#redactor()
+  }
+
   get ended(): boolean {
     return this.#ended
   }
 
+  /** `attributes`: written as they are, since they name what the session is; what the agent says in them is redacted before. */
   started(spool: string, attributes: Attributes): void {
-    this.#write('session.started', `,"format":"agentaccess/session/1","ledger":{"spool":"${spool}","n":${this.ledgerN}},"attributes":${this.#json(attributes)}`)
+    this.#write(
+      'session.started',
+      `,"format":"agentaccess/session/1","ledger":{"spool":"${spool}","n":${this.ledgerN}},"attributes":${this.#json(JSON.stringify(attributes))}`,
+    )
   }
 
   /** Each of these returns the line's sequence number. A command's number is what later lines call it by. */
@@ -99,7 +112,7 @@ export class SessionRecord {
   decision(command: number | undefined, fields: DecisionFields): number {
     return this.#write(
       'decision',
-      `${command === undefined ? '' : `,"command":${command}`},"action":"${fields.action}","rule":${JSON.stringify(fields.rule)}${fields.message === undefined ? '' : `,"message":${JSON.stringify(fields.message)}`},"revision":${JSON.stringify(fields.revision)}${fields.attributes ? `,"attributes":${this.#json(fields.attributes)}` : ''}`,
+      `${command === undefined ? '' : `,"command":${command}`},"action":"${fields.action}","rule":${JSON.stringify(fields.rule)}${fields.message === undefined ? '' : `,"message":${this.#string(fields.message)}`},"revision":${JSON.stringify(fields.revision)}${fields.attributes ? `,"attributes":${this.#json(fields.attributes)}` : ''}`,
     )
   }
 
@@ -127,6 +140,10 @@ export class SessionRecord {
     return this.#write('task.changed', `,"attributes":${this.#json(attributes)}`)
   }
 
+  policyChanged(revision: string): number {
+    return this.#write('policy.changed', `,"revision":${JSON.stringify(revision)}`)
+  }
+
   /** What lies before is in the record; what this stands for is not. Used by adoption where lines may be lost at the end. */
   gap(reason: string): number {
     return this.#write('gap', `,"reason":${JSON.stringify(reason)}`)
@@ -152,7 +169,7 @@ export class SessionRecord {
   /** Ends the record: totals, the last checkpoint, the ledger's close. Nothing follows. */
   end(by: EndedBy, reason?: string): void {
     if (this.#ended) return
-    this.#write('session.ended', `,"by":"${by}"${reason === undefined ? '' : `,"reason":${JSON.stringify(reason)}`},"totals":${JSON.stringify(this.totals)}`)
+    this.#write('session.ended', `,"by":"${by}"${reason === undefined ? '' : `,"reason":${this.#string(reason)}`},"totals":${JSON.stringify(this.totals)}`)
     this.#ended = true
     this.checkpoint(by === 'interrupted')
     this.#closed(this, by === 'interrupted' ? 'interrupted' : 'ended')
@@ -172,12 +189,16 @@ export class SessionRecord {
     return seq
   }
 
+  #string(text: string): string {
+    return JSON.stringify(this.#redactor().redact(text))
+  }
+
   /**
    * Attributes as JSON. A value too large for a line goes to a blob of the session, whole: `x` becomes `x.blob`, its
    * SHA-256, and `x.bytes`.
    */
   #json(recorded: Recorded): string {
-    const json = typeof recorded === 'string' ? recorded : JSON.stringify(recorded)
+    const json = typeof recorded === 'string' ? recorded : JSON.stringify(this.#redactor().value(recorded))
     if (json.length <= JSON_STRING_LIMIT) return json
     const attributes = JSON.parse(json) as Attributes
     const small: Attributes = {}

@@ -3,7 +3,10 @@ import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { analyse, analyseAfresh } from '../protocols/postgres/sql/analyse.ts'
 import { parserReady } from '../protocols/postgres/sql/parser.ts'
-import { redactPasswords } from '../protocols/postgres/sql/redact.ts'
+import { redactSql } from '../protocols/postgres/sql/redact.ts'
+import { Redactor } from '../record/redactor.ts'
+
+const redactPasswords = (text: string) => redactSql(text, Redactor.none)
 
 describe('sql', () => {
   before(() => parserReady)

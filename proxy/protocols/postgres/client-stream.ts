@@ -29,7 +29,7 @@ const MAX_SMALL = 64 * 1024
 export class ClientStream {
   readonly #pipeline: Pipeline
   readonly #commands: Commands
-  readonly #maxCommandBytes: number
+  readonly #session: Session
   #chunks: Buffer[] = []
   #have = 0
   /** How many bytes must be here before it is worth looking. */
@@ -48,7 +48,7 @@ export class ClientStream {
   constructor(pipeline: Pipeline, session: Session) {
     this.#pipeline = pipeline
     this.#commands = new Commands(pipeline, session, (run) => this.#begun.push(run))
-    this.#maxCommandBytes = session.access.config.recording.maxCommandBytes
+    this.#session = session
   }
 
   /** Whether a message waits for an answer to an earlier one, or for a decision: nothing more should be read. */
@@ -178,8 +178,9 @@ export class ClientStream {
     if (pipeline.copyIn) return PASS
     if (pipeline.exclusive && (type !== SYNC || pipeline.exclusive.kind !== 'execute')) return 'hold'
     pipeline.strayCopy = false
-    if (length > this.#maxCommandBytes) return this.#tooLarge(type, length)
-    if (bytes.length - start < whole) return this.#gathering(length, this.#maxCommandBytes)
+    const { maxCommandBytes } = this.#session.access.config.recording
+    if (length > maxCommandBytes) return this.#tooLarge(type, length)
+    if (bytes.length - start < whole) return this.#gathering(length, maxCommandBytes)
     return this.#commands.take(type, bytes, start, start + whole)
   }
 

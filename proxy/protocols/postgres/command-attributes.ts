@@ -1,8 +1,9 @@
 // A command's text and values, as the record has them: JSON, put together from pieces, since this is on the path of every command.
+import type { Redactor } from '../../record/redactor.ts'
 import { decodeParameter } from './decode-text.ts'
 import type { Value } from './frontend-messages.ts'
 import type { Analysis } from './sql/facts.ts'
-import { redactPasswords } from './sql/redact.ts'
+import { redactSql } from './sql/redact.ts'
 
 /** What was understood of a text is remembered with its analysis; so is the JSON of it. */
 const understoodJson = new WeakMap<Analysis, string>()
@@ -19,13 +20,13 @@ function understood(analysis: Analysis): string {
 }
 
 /** A JSON object without its closing brace. `binary`: the text is not UTF-8, and stands byte for byte as Latin-1. */
-export function textAttributes(text: string, binary: boolean, analysis: Analysis): string {
+export function textAttributes(text: string, binary: boolean, analysis: Analysis, redactor: Redactor): string {
   const encoding = binary ? ',"agentaccess.query.encoding":"not UTF-8: each byte as its Latin-1 character"' : ''
-  return `{"db.query.text":${JSON.stringify(redactPasswords(text))}${encoding}${understood(analysis)}`
+  return `{"db.query.text":${JSON.stringify(redactSql(text, redactor))}${encoding}${understood(analysis)}`
 }
 
 /** A further attribute of an object, with the comma before it. */
-export const attribute = (name: string, value: unknown): string => `,${JSON.stringify(name)}:${JSON.stringify(value)}`
+export const attribute = (name: string, value: unknown, redactor: Redactor): string => `,${JSON.stringify(name)}:${JSON.stringify(redactor.value(value))}`
 
 /** Bound values as rules see them: as text; a NULL is empty, bytes of a type that is not known are `\\x` and hex. */
 export const parameterTexts = (values: readonly Value[], types: readonly number[]): string[] =>
@@ -36,8 +37,8 @@ export const parameterTexts = (values: readonly Value[], types: readonly number[
   })
 
 /** Bound values, as a further attribute; `types`: their OIDs, as far as they are known. */
-export function parameterAttributes(values: readonly Value[], types: readonly number[]): string {
+export function parameterAttributes(values: readonly Value[], types: readonly number[], redactor: Redactor): string {
   if (values.length === 0) return ''
   const decoded = values.map((value, i) => value && decodeParameter(value.bytes, value.binary, types[i] ?? 0))
-  return `,"agentaccess.parameters":${JSON.stringify(decoded)}`
+  return `,"agentaccess.parameters":${JSON.stringify(decoded.map((value) => redactor.value(value)))}`
 }

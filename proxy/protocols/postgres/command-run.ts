@@ -2,7 +2,7 @@
 import type { Attributes, Recorded, ResultFields, ResultStatus, SessionRecord } from '../../record/session-record.ts'
 import type { CopyDigest } from './copy-digest.ts'
 import type { Analysis } from './sql/facts.ts'
-import { redactPasswords } from './sql/redact.ts'
+import { redactSql } from './sql/redact.ts'
 import { errorFields } from './wire.ts'
 
 interface Tag {
@@ -91,11 +91,12 @@ export class CommandRun {
   failed(errorBody: Buffer): void {
     const fields = errorFields(errorBody)
     const sqlstate = fields.get('C') ?? ''
+    const redactor = this.#record.redactor
     this.#result(sqlstate === '57014' ? 'cancelled' : 'error', true, this.#rows, {
       'db.response.status_code': sqlstate,
       'error.type': sqlstate,
-      'agentaccess.error.message': redactPasswords(fields.get('M') ?? ''),
-      ...(fields.has('D') ? { 'agentaccess.error.detail': redactPasswords(fields.get('D')!) } : {}),
+      'agentaccess.error.message': redactSql(fields.get('M') ?? '', redactor),
+      ...(fields.has('D') ? { 'agentaccess.error.detail': redactSql(fields.get('D')!, redactor) } : {}),
       ...this.#returned(),
     })
   }

@@ -4,6 +4,7 @@
 // a portal that does not exist, which makes the target fail and abort the pipeline or transaction.
 import { randomBytes } from 'node:crypto'
 import { noFacts } from '../../decide/facts.ts'
+import type { Redactor } from '../../record/redactor.ts'
 import type { Session } from '../../session.ts'
 import { attribute, parameterAttributes, parameterTexts, textAttributes } from './command-attributes.ts'
 import { CommandRun } from './command-run.ts'
@@ -46,8 +47,6 @@ export class Commands {
   readonly #session: Session
   readonly #begins: (run: CommandRun) => void
   readonly #judge: Judge
-  /** Whether bound values are recorded. */
-  readonly #parameters: boolean
   /** The last command that this turn bound: an Execute of it needs no event of its own. */
   #lastBound: CommandRun | undefined
   /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
@@ -57,8 +56,16 @@ export class Commands {
     this.#pipeline = pipeline
     this.#session = session
     this.#judge = new Judge(session)
-    this.#parameters = session.access.config.recording.parameters
     this.#begins = begins
+  }
+
+  get #redactor(): Redactor {
+    return this.#session.access.redactor
+  }
+
+  /** Whether bound values are recorded. */
+  get #parameters(): boolean {
+    return this.#session.access.config.recording.parameters
   }
 
   get waiting(): Promise<void> | undefined {
@@ -121,7 +128,7 @@ export class Commands {
       'command',
       analysis,
       text,
-      () => `${textAttributes(text, binary, analysis)},"agentaccess.message":"Query"}`,
+      () => `${textAttributes(text, binary, analysis, this.#redactor)},"agentaccess.message":"Query"}`,
       this.discarding,
     )
     if (judged === 'hold') return 'hold'
@@ -144,20 +151,20 @@ export class Commands {
     const { name, query, parameterTypes } = decodeParse(fields)
     const { text, binary } = decodeText(query)
     const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
-    const attributes = textAttributes(text, binary, analysis)
+    const attributes = textAttributes(text, binary, analysis, this.#redactor)
     const judged = this.#judge.judge(
       'statement',
       analysis,
       text,
       () =>
-        `${attributes}${attribute('agentaccess.statement.name', name)}${parameterTypes.length > 0 ? attribute('agentaccess.statement.parameter_types', parameterTypes) : ''}}`,
+        `${attributes}${attribute('agentaccess.statement.name', name, this.#redactor)}${parameterTypes.length > 0 ? attribute('agentaccess.statement.parameter_types', parameterTypes, this.#redactor) : ''}}`,
       this.discarding,
     )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     const refusal = this.#judge.refusalOf(judged.decision)
     const { statements, segment, epoch } = this.#pipeline
-    const statement: Statement = { name, text, analysis, parameterTypes, attributes, parse: Buffer.from(raw), epoch }
+    const statement: Statement = { name, text, binary, analysis, parameterTypes, attributes, redactor: this.#redactor, parse: Buffer.from(raw), epoch }
     if (refusal || this.discarding) this.#pipeline.discarded.set(name, statement)
     if (refusal) return this.#deny(run, refusal, false)
     if (this.discarding) return DROP
@@ -199,9 +206,14 @@ export class Commands {
   }
 
   #boundAttributes({ statement: name, portal, values }: BindMessage, statement: Statement | undefined): string {
-    const text = statement?.attributes ?? textAttributes('', false, unknownStatement)
-    const names = `${name === '' ? '' : attribute('agentaccess.statement.name', name)}${portal === '' ? '' : attribute('agentaccess.portal.name', portal)}`
-    const parameters = this.#parameters ? parameterAttributes(values, statement?.parameterTypes ?? []) : ''
+    // What is not to be recorded may have changed since it was prepared.
+    if (statement && statement.redactor !== this.#redactor) {
+      statement.attributes = textAttributes(statement.text, statement.binary, statement.analysis, this.#redactor)
+      statement.redactor = this.#redactor
+    }
+    const text = statement?.attributes ?? textAttributes('', false, unknownStatement, this.#redactor)
+    const names = `${name === '' ? '' : attribute('agentaccess.statement.name', name, this.#redactor)}${portal === '' ? '' : attribute('agentaccess.portal.name', portal, this.#redactor)}`
+    const parameters = this.#parameters ? parameterAttributes(values, statement?.parameterTypes ?? [], this.#redactor) : ''
     return `${text},"agentaccess.message":"Bind"${names}${parameters}}`
   }
 
@@ -275,7 +287,7 @@ export class Commands {
       analysis,
       text,
       () =>
-        `{"db.operation.name":"FUNCTION CALL","agentaccess.operations":["FUNCTION CALL"],"agentaccess.message":"FunctionCall","agentaccess.function.oid":${functionOid}${this.#parameters ? parameterAttributes(values, []) : ''}}`,
+        `{"db.operation.name":"FUNCTION CALL","agentaccess.operations":["FUNCTION CALL"],"agentaccess.message":"FunctionCall","agentaccess.function.oid":${functionOid}${this.#parameters ? parameterAttributes(values, [], this.#redactor) : ''}}`,
       this.discarding,
     )
     if (judged === 'hold') return 'hold'

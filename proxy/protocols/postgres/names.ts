@@ -4,17 +4,22 @@
 // within one pipeline segment (up to its Sync) it can be counted on, since after a failure the server skips the rest of
 // the segment; beyond the Sync it can't. And SQL can change what a name means behind the protocol's back (PREPARE,
 // DEALLOCATE, DECLARE, also inside a function): whatever ran that might have done so makes the names before it stale.
+import type { Redactor } from '../../record/redactor.ts'
 import type { Analysis } from './sql/facts.ts'
 import type { CommandRun } from './command-run.ts'
 
 export interface Statement {
   name: string
   text: string
+  /** It is not UTF-8. */
+  binary: boolean
   analysis: Analysis
   /** Type OIDs of the parameters; 0 where not known. */
   parameterTypes: number[]
   /** Its text and what was understood of it, as JSON: the beginning of each command that is bound from it. */
   attributes: string
+  /** What took out of them what is not to be recorded. */
+  redactor: Redactor
   /** The Parse message as the client sent it, to prepare it again. */
   parse: Buffer
   /** The `epoch` after which it was last prepared. */

@@ -9,7 +9,6 @@ import { cancelAtTarget, connectTarget, startTarget, TargetError } from './conne
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
 import { encodingRefused, unreadableEncoding } from './encodings.ts'
 import { Relay } from './relay.ts'
-import { redactPasswords } from './sql/redact.ts'
 import {
   claimedTask,
   decodeStartup,
@@ -105,7 +104,7 @@ export class PostgresProtocol implements Protocol {
         'db.system.name': 'postgresql',
         'db.namespace': database,
         'agentaccess.postgres.user': startup.user,
-        'agentaccess.postgres.parameters': Object.fromEntries([...startup.parameters].map(([name, value]) => [name, redactPasswords(value)])),
+        'agentaccess.postgres.parameters': Object.fromEntries(startup.parameters),
         'agentaccess.tls': socket instanceof TLSSocket ? (socket.getProtocol() ?? 'TLS') : 'none',
       },
     })
@@ -130,7 +129,7 @@ export class PostgresProtocol implements Protocol {
 
   async #cancel(processId: number, secret: Buffer, access: Access, attributes: Record<string, unknown>): Promise<void> {
     const found = this.#keys.find(processId, secret)
-    if (!found || found.session.access.config !== access.config) {
+    if (!found || found.session.access !== access) {
       access.door.cancel({ ...attributes, 'agentaccess.cancel.matched': false })
       return
     }

@@ -1,19 +1,18 @@
-// Takes password literals out of a statement before anything is stored: `PASSWORD '…'` in every spelling of a string
-// constant (PostgreSQL, "String Constants", 4.1.2.1–4). Where two readings of a literal differ, both are redacted.
-
-const REDACTED = "'[REDACTED]'"
+// Finds what must not be stored in a statement: `PASSWORD '…'` in every spelling of a string constant (PostgreSQL, "String
+// Constants", 4.1.2.1–4), and connection strings inside string constants. Where two readings of a literal differ, both are found.
+import { connectionSecrets, type Range, type Redactor } from '../../../record/redactor.ts'
 
 const WORD = /[A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*/y
 const DOLLAR_TAG = /\$(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$/y
 
-/** The text with its password literals replaced. Linear in its length. */
-export function redactPasswords(text: string): string {
-  return /password/i.test(text) ? redact(text) : text
+/** The statement as it may be stored. Linear in its length. */
+export function redactSql(text: string, redactor: Redactor): string {
+  return redactor.redact(text, /password|:\/\//i.test(text) ? secretsOf(text) : [])
 }
 
-function redact(text: string): string {
-  let out = ''
-  let kept = 0
+/** Where the secrets are, in order. What stands for a literal keeps its quotes. */
+function secretsOf(text: string): Range[] {
+  const secrets: Range[] = []
   let afterPassword = false
   for (let at = 0; at < text.length;) {
     const next = skipBlank(text, at)
@@ -23,13 +22,8 @@ function redact(text: string): string {
     }
     const literal = literalEnd(text, at)
     if (literal !== undefined) {
-      if (afterPassword) {
-        out += text.slice(kept, at) + REDACTED
-        kept = literal
-      } else {
-        out += text.slice(kept, at) + redactInside(text.slice(at, literal))
-        kept = literal
-      }
+      if (afterPassword) secrets.push({ from: at, to: literal, literal: true })
+      else secrets.push(...secretsInside(text, at, literal))
       at = literal
       afterPassword = false
       continue
@@ -44,18 +38,19 @@ function redact(text: string): string {
     afterPassword = false
     at = text[at] === '"' ? quotedEnd(text, at, '"', false) : at + 1
   }
-  return out + text.slice(kept)
+  return secrets
 }
 
 /**
- * SQL inside a string (of a DO block, of EXECUTE): what follows the word there is dropped up to the literal's end. The pattern
+ * In a string that holds SQL (of a DO block, of EXECUTE), all that follows the word is taken, up to the literal's end. The pattern
  * is bounded, so that a text made for it can't hold up everyone else.
  */
-function redactInside(literal: string): string {
+function secretsInside(text: string, from: number, to: number): Range[] {
+  const literal = text.slice(from, to)
   const inside = /password(?:\s|\/\*[^*]{0,200}\*\/){0,100}(?:''|\\'|'|\$|\|\||e''|u&'')/i.exec(literal)
-  if (!inside) return literal
   const close = /(?:'|\$[^$]*\$)$/.exec(literal)?.[0] ?? ''
-  return `${literal.slice(0, inside.index + 'password'.length)} [REDACTED]${close}`
+  const connections = connectionSecrets(text, from, to - close.length)
+  return inside ? [...connections, { from: from + inside.index + 'password'.length, to: to - close.length, literal: false }] : connections
 }
 
 function skipBlank(text: string, at: number): number {
