@@ -36,6 +36,21 @@ program
   .action(async (options) => (await import('./commands/serve.ts')).serve(options))
 
 program
+  .command('check')
+  .description(
+    'Tells what the policy says of a command: decision, rule, and every variable that rules can see. Without --sql it runs spec.policy.tests; exit status 1: one was decided otherwise. Secrets need not be there.',
+  )
+  .requiredOption('-f, --file <file>', 'manifests; may be repeated', collect, [])
+  .option('--sql <text>', 'a command')
+  .option('--parameter <value>', 'a bound value of it, as text; may be repeated', collect, [])
+  .option('--access <namespace/name>', 'which access, where there are several')
+  .option('--agent <name>', 'who sends it (default: the first agent)')
+  .option('--task <id>', 'on what task', '')
+  .option('--now <time>', 'when, such as 2026-01-31T12:00:00Z (default: now)')
+  .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
+  .action(async (options) => (await import('./commands/check.ts')).check(options))
+
+program
   .command('sessions')
   .description('Lists sessions.')
   .addOption(evidence())

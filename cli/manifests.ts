@@ -20,8 +20,19 @@ interface LoadedAccess extends Located {
   access: AgentAccess
 }
 
+/** An access with what is compiled of it. */
+export interface LoadedPolicy {
+  access: AgentAccess
+  config: AccessConfig
+}
+
 /** Reads, validates and compiles every AgentAccess of the files. @throws UsageError naming every mistake, with file and line. */
-export function loadAccesses(files: readonly string[]): AccessConfig[] {
+export const loadAccesses = (files: readonly string[]): AccessConfig[] => load(files, false).map(({ config }) => config)
+
+/** As loadAccesses, but Secrets need not be there: what is missing of them stays empty. */
+export const loadPolicies = (files: readonly string[]): LoadedPolicy[] => load(files, true)
+
+function load(files: readonly string[], withoutSecrets: boolean): LoadedPolicy[] {
   const accesses: LoadedAccess[] = []
   const secrets = new Map<string, Map<string, Buffer>>()
   const errors: string[] = []
@@ -44,21 +55,24 @@ export function loadAccesses(files: readonly string[]): AccessConfig[] {
       }
     }
   }
-  const configs: AccessConfig[] = []
-  for (const loaded of accesses) {
-    const { namespace } = loaded.access.metadata
-    const compiled = compileAccess(loaded.access, (name) => secrets.get(`${namespace}/${name}`))
-    if ('errors' in compiled) errors.push(...compiled.errors.map((error) => locate(loaded, error)))
+  const loaded: LoadedPolicy[] = []
+  for (const located of accesses) {
+    const { access } = located
+    const compiled = compileAccess(access, (name) => secrets.get(`${access.metadata.namespace}/${name}`) ?? (withoutSecrets ? anything : undefined))
+    if ('errors' in compiled) errors.push(...compiled.errors.map((error) => locate(located, error)))
     else {
-      errors.push(...expressionErrors(compiled.config).map((error) => locate(loaded, error)))
-      configs.push(compiled.config)
+      errors.push(...expressionErrors(compiled.config).map((error) => locate(located, error)))
+      loaded.push({ access, config: compiled.config })
     }
   }
-  errors.push(...acrossAccesses(configs))
+  errors.push(...acrossAccesses(loaded.map(({ config }) => config)))
   if (errors.length > 0) throw new UsageError(errors.join('\n'))
-  if (configs.length === 0) throw new UsageError(`no AgentAccess in ${files.join(', ')}`)
-  return configs
+  if (loaded.length === 0) throw new UsageError(`no AgentAccess in ${files.join(', ')}`)
+  return loaded
 }
+
+/** Stands for a Secret that need not be there. */
+const anything = { get: () => Buffer.from('(not known here)') }
 
 function acrossAccesses(configs: AccessConfig[]): string[] {
   const names = configs.map(({ namespace, name }) => `${namespace}/${name}`)

@@ -325,6 +325,43 @@ export interface AgentAccess {
         };
       }[];
       /**
+       * What the rules are meant to decide. The proxy does not look at them; kubectl agentaccess check does.
+       *
+       * @maxItems 256
+       */
+      tests?: {
+        /**
+         * A command, as an agent could send it.
+         */
+        sql: string;
+        /**
+         * Its bound values, as text.
+         *
+         * @maxItems 64
+         */
+        parameters?: string[];
+        /**
+         * Who sends it; the first agent where left out.
+         */
+        agent?: string;
+        /**
+         * On what task.
+         */
+        task?: string;
+        /**
+         * When.
+         */
+        now?: string;
+        /**
+         * What is decided.
+         */
+        expect: "Allow" | "Deny" | "Alert";
+        /**
+         * By which rule; built-in ones and default too.
+         */
+        rule?: string;
+      }[];
+      /**
        * When the agents may connect at all.
        */
       window?: {

@@ -6,7 +6,7 @@ import type { AccessConfig, AgentConfig, PostgresTarget, RuleConfig } from '@age
 import { findUnenforced } from './unenforced.ts'
 
 /** The data of a Secret in the access's namespace; undefined where there is none of that name. */
-export type SecretLookup = (name: string) => ReadonlyMap<string, Buffer> | undefined
+export type SecretLookup = (name: string) => { get(key: string): Buffer | undefined } | undefined
 
 export type Compiled = { config: AccessConfig } | { errors: FieldError[] }
 
