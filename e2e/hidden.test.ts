@@ -127,6 +127,7 @@ describe('hidden statements', () => {
     ['two-phase commit', ['BEGIN', 'INSERT INTO other VALUES (2)', "PREPARE TRANSACTION 'x'", 'ROLLBACK']],
     ['another search path', ['SET search_path = pg_catalog']],
     ['bytes that are not UTF-8', [Buffer.from('SELECT 1 -- \xff\0', 'latin1')]],
+    ['a text that takes more memory to read than it may', [`SELECT ${'a,'.repeat(500_000)}a`]],
     ['a million parentheses', [`SELECT ${'('.repeat(1e6)}1${')'.repeat(1e6)}`]],
   ]
   for (const [name, texts] of refused)
@@ -136,6 +137,19 @@ describe('hidden statements', () => {
       assert.deepEqual(await send(through, ['SELECT 1']), [])
       await through.end()
     })
+
+  test('a large text that is read holds up who sent it, and nobody else', async () => {
+    const [slow, quick] = await Promise.all([1, 2].map(() => WireClient.connect(harness.port, { password: TOKEN })))
+    const order: string[] = []
+    const large = slow!.ask(build.query(`SELECT ${'f(),'.repeat(200_000)}1`)).then(() => order.push('large'))
+    for (let i = 0; i < 20; i++) {
+      await quick!.ask(build.query('SELECT 1'))
+      order.push('small')
+    }
+    await large
+    assert.deepEqual(order.slice(0, 20), Array<string>(20).fill('small'))
+    await Promise.all([slow!.end(), quick!.end()])
+  })
 
   test('a FunctionCall is refused, since its number says nothing', async () => {
     const through = await WireClient.connect(harness.port, { password: TOKEN })
@@ -230,6 +244,9 @@ describe('hidden statements', () => {
   })
 
   test('what the server ran, the record has', async () => {
+    // A session may end while a text is being read: then it is not executed, and the record says so.
+    for (let i = 0; i < 5; i++) (await WireClient.connect(harness.port, { password: TOKEN })).send(build.query(`SELECT ${'f(),'.repeat(200_000)}2`))
+    await new Promise((resolve) => setTimeout(resolve, 100))
     const sessions = await harness.recorded()
     const denied = new Set<string>()
     const allowed = new Set<string>()
@@ -239,6 +256,9 @@ describe('hidden statements', () => {
       for (const event of events) if (event.kind === 'command') (refusals.has(event.command) ? denied : allowed).add(text(event))
     }
     assert.ok(denied.size > 30)
+    assert.ok(
+      sessions.flat().some((event) => event.kind === 'command' && event.attributes['agentaccess.unreadable'] === 'the session ended before it was read'),
+    )
     for (const text of denied) assert.ok(!allowed.has(text), text)
     const log = server.log()
     for (const text of allowed) if (!text.includes('\n') && text.length < 1000) assert.ok(log.includes(text), text)

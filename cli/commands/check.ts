@@ -50,7 +50,7 @@ async function tell(config: AccessConfig, sql: string, { parameter, agent, task,
     ...(unreadable === undefined ? [] : [['unreadable', unreadable]]),
     ...variables,
   ]
-  console.log(table(rows.map((row) => row.map((cell) => printable(cell!)))))
+  console.log(table(rows.map((row) => row.map((cell) => printable(cell)))))
 }
 
 async function runTests(policies: LoadedPolicy[]): Promise<void> {

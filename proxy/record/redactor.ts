@@ -15,10 +15,14 @@ export interface Range {
 
 export class Redactor {
   static readonly none = new Redactor([])
+  readonly patterns: readonly string[]
   readonly #patterns: RE2JS[]
+  readonly #maxSearched: number
 
-  /** `patterns`: RE2. @throws where one does not compile, naming it. */
-  constructor(patterns: readonly string[]) {
+  /** `patterns`: RE2. A longer text than `maxSearched` is taken out whole. @throws where a pattern does not compile, naming it. */
+  constructor(patterns: readonly string[], maxSearched = MAX_SEARCHED) {
+    this.patterns = patterns
+    this.#maxSearched = maxSearched
     this.#patterns = patterns.map((pattern) => {
       try {
         return RE2JS.compile(pattern)
@@ -43,7 +47,7 @@ export class Redactor {
   }
 
   #matches(text: string): Range[] {
-    if (text.length > MAX_SEARCHED) return [{ from: 0, to: text.length }]
+    if (text.length > this.#maxSearched) return [{ from: 0, to: text.length }]
     const ranges: Range[] = []
     for (const pattern of this.#patterns) {
       const matcher = pattern.matcher(text)

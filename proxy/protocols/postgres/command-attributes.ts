@@ -3,7 +3,7 @@ import type { Redactor } from '../../record/redactor.ts'
 import { decodeParameter } from './decode-text.ts'
 import type { Value } from './frontend-messages.ts'
 import type { Analysis } from './sql/facts.ts'
-import { redactSql } from './sql/redact.ts'
+import type { StatementText } from './statement-text.ts'
 
 /** What was understood of a text is remembered with its analysis; so is the JSON of it. */
 const understoodJson = new WeakMap<Analysis, string>()
@@ -19,10 +19,10 @@ function understood(analysis: Analysis): string {
   return json
 }
 
-/** A JSON object without its closing brace. `binary`: the text is not UTF-8, and stands byte for byte as Latin-1. */
-export function textAttributes(text: string, binary: boolean, analysis: Analysis, redactor: Redactor): string {
+/** A JSON object without its closing brace. */
+export function textAttributes({ recorded, binary, analysis }: Omit<StatementText, 'text'>): string {
   const encoding = binary ? ',"agentaccess.query.encoding":"not UTF-8: each byte as its Latin-1 character"' : ''
-  return `{"db.query.text":${JSON.stringify(redactSql(text, redactor))}${encoding}${understood(analysis)}`
+  return `{"db.query.text":${JSON.stringify(recorded)}${encoding}${understood(analysis)}`
 }
 
 /** A further attribute of an object, with the comma before it. */

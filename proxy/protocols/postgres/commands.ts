@@ -8,14 +8,14 @@ import type { Redactor } from '../../record/redactor.ts'
 import type { Session } from '../../session.ts'
 import { attribute, parameterAttributes, parameterTexts, textAttributes } from './command-attributes.ts'
 import { CommandRun } from './command-run.ts'
-import { decodeText } from './decode-text.ts'
 import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse, type BindMessage } from './frontend-messages.ts'
 import { Judge } from './judge.ts'
 import type { Statement } from './names.ts'
 import { endPortal, type Pipeline } from './pipeline.ts'
 import { cannotRecord, unknownName, type Refusal } from './refusals.ts'
-import { analyse } from './sql/analyse.ts'
 import { unreadable, type Analysis } from './sql/facts.ts'
+import { redactSql } from './sql/redact.ts'
+import { TextReader } from './statement-text.ts'
 import { code, cstrings, errorResponse, FieldReader, message, ProtocolViolation, type PostgresError } from './wire.ts'
 
 /** `before` goes to the target ahead of the message; `drop`: the message itself does not go. */
@@ -47,6 +47,7 @@ export class Commands {
   readonly #session: Session
   readonly #begins: (run: CommandRun) => void
   readonly #judge: Judge
+  readonly #texts = new TextReader()
   /** The last command that this turn bound: an Execute of it needs no event of its own. */
   #lastBound: CommandRun | undefined
   /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
@@ -69,10 +70,16 @@ export class Commands {
   }
 
   get waiting(): Promise<void> | undefined {
-    return this.#judge.waiting
+    return this.#texts.waiting ?? this.#judge.waiting
   }
 
+  /** The session is over. What has not been read, is not in the record yet: it says that there was something. */
   abandon(): void {
+    if (this.#texts.waiting) {
+      const { record } = this.#session
+      const command = record.command({ 'agentaccess.unreadable': 'the session ended before it was read' })
+      new CommandRun(record, command).ends('not executed')
+    }
     this.#judge.abandon()
   }
 
@@ -121,17 +128,14 @@ export class Commands {
   }
 
   #query(fields: FieldReader): Verdict | 'hold' {
-    const { text, binary } = decodeText(fields.cstringBytes())
+    const bytes = fields.cstringBytes()
     fields.done()
-    const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
-    const judged = this.#judge.judge(
-      'command',
-      analysis,
-      text,
-      () => `${textAttributes(text, binary, analysis, this.#redactor)},"agentaccess.message":"Query"}`,
-      this.discarding,
-    )
+    const read = this.#texts.read(bytes, this.#redactor)
+    if (read === 'hold') return 'hold'
+    const { text, analysis } = read
+    const judged = this.#judge.judge('command', analysis, text, () => `${textAttributes(read)},"agentaccess.message":"Query"}`, this.discarding)
     if (judged === 'hold') return 'hold'
+    this.#texts.judged()
     const run = new CommandRun(this.#session.record, judged.command, analysis.statements)
     const refusal = this.#judge.refusalOf(judged.decision)
     if (refusal) return this.#deny(run, refusal, true)
@@ -149,9 +153,10 @@ export class Commands {
 
   #parse(fields: FieldReader, raw: Buffer): Verdict | 'hold' {
     const { name, query, parameterTypes } = decodeParse(fields)
-    const { text, binary } = decodeText(query)
-    const analysis = binary ? unreadable('it is not UTF-8') : analyse(text)
-    const attributes = textAttributes(text, binary, analysis, this.#redactor)
+    const read = this.#texts.read(query, this.#redactor)
+    if (read === 'hold') return 'hold'
+    const { text, binary, analysis } = read
+    const attributes = textAttributes(read)
     const judged = this.#judge.judge(
       'statement',
       analysis,
@@ -161,6 +166,7 @@ export class Commands {
       this.discarding,
     )
     if (judged === 'hold') return 'hold'
+    this.#texts.judged()
     const run = new CommandRun(this.#session.record, judged.command)
     const refusal = this.#judge.refusalOf(judged.decision)
     const { statements, segment, epoch } = this.#pipeline
@@ -208,10 +214,10 @@ export class Commands {
   #boundAttributes({ statement: name, portal, values }: BindMessage, statement: Statement | undefined): string {
     // What is not to be recorded may have changed since it was prepared.
     if (statement && statement.redactor !== this.#redactor) {
-      statement.attributes = textAttributes(statement.text, statement.binary, statement.analysis, this.#redactor)
+      statement.attributes = textAttributes({ ...statement, recorded: redactSql(statement.text, this.#redactor) })
       statement.redactor = this.#redactor
     }
-    const text = statement?.attributes ?? textAttributes('', false, unknownStatement, this.#redactor)
+    const text = statement?.attributes ?? textAttributes({ recorded: '', binary: false, analysis: unknownStatement })
     const names = `${name === '' ? '' : attribute('agentaccess.statement.name', name, this.#redactor)}${portal === '' ? '' : attribute('agentaccess.portal.name', portal, this.#redactor)}`
     const parameters = this.#parameters ? parameterAttributes(values, statement?.parameterTypes ?? [], this.#redactor) : ''
     return `${text},"agentaccess.message":"Bind"${names}${parameters}}`

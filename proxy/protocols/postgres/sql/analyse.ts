@@ -8,7 +8,7 @@ import { speaksOfRoles } from './roles.ts'
 import { Walk } from './walk.ts'
 import { withoutLiterals } from './without-literals.ts'
 
-/** Above this the parser would need hundreds of megabytes that WebAssembly never gives back. */
+/** Above this the parser could need more memory than the whole proxy should. */
 const MAX_PARSED_CHARACTERS = 1024 * 1024
 const CACHED_CHARACTERS = 4 * 1024 * 1024
 const LONGEST_CACHED = 8 * 1024

@@ -6,6 +6,8 @@ import { loadModule, parsePlPgSQLSync, parseSync } from 'libpg-query'
 // fifth faster; what is parsed is remembered anyway. Two flags, because V8 derives the one from the other only at its start.
 setFlagsFromString('--no-wasm-tier-up')
 setFlagsFromString('--no-wasm-dynamic-tiering')
+// 128 MiB, in pages of 64 KiB: ordinary statements of a megabyte need less, and one that is made to need more is refused.
+setFlagsFromString('--wasm-max-mem-pages=2048')
 
 /** Must have resolved before anything here is called. */
 export const parserReady: Promise<void> = loadModule()

@@ -1,0 +1,103 @@
+// Large statements are read in a thread of their own, one after the other, so that they hold up only who sent them.
+import { Worker } from 'node:worker_threads'
+import type { Redactor } from '../../../record/redactor.ts'
+import { unreadable, type Analysis } from './facts.ts'
+import type { LargeText, ReadingReport } from './reading-thread.ts'
+import { speaksOfRoles } from './roles.ts'
+
+export interface LargeReading {
+  /** The text as it may be recorded; undefined where the thread died before it had it. */
+  recorded: string | undefined
+  analysis: Analysis
+}
+
+/** WebAssembly never gives memory back: a thread that has nothing to do ends. */
+const IDLE_MS = 5000
+const LONGEST_MS = 10_000
+const MAX_HEAP_MB = 256
+
+let last: Promise<unknown> = Promise.resolve()
+let idle: { thread: ReadingThread; timer: NodeJS.Timeout } | undefined
+
+/** Never rejects: what can't be read, is unreadable. */
+export function readLarge(text: string, redactor: Redactor): Promise<LargeReading> {
+  const reading = last.then(() => readNow({ text, patterns: redactor.patterns }))
+  last = reading
+  return reading
+}
+
+async function readNow(large: LargeText): Promise<LargeReading> {
+  const thread = takeThread()
+  const { recorded, result } = await thread.read(large)
+  if (typeof result !== 'string') {
+    keepThread(thread)
+    return { recorded, analysis: result }
+  }
+  thread.end()
+  return { recorded, analysis: { ...unreadable(result), rolesChanged: speaksOfRoles(large.text) ? ['*'] : [] } }
+}
+
+class ReadingThread {
+  // What the parser prints of its own memory is nobody's business.
+  readonly #worker = new Worker(new URL('./reading-thread.ts', import.meta.url), {
+    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+    stdout: true,
+    stderr: true,
+  })
+  #onReport: (report: ReadingReport) => void = () => {}
+  #onEnd: (why: string) => void = () => {}
+  ended = false
+
+  constructor() {
+    this.#worker.stdout.resume()
+    this.#worker.stderr.resume()
+    const ended = (why: string) => {
+      this.ended = true
+      this.#onEnd(why)
+    }
+    this.#worker
+      .on('message', (report: ReadingReport) => this.#onReport(report))
+      .on('error', (error: unknown) => ended(error instanceof Error ? `reading it failed: ${error.message}` : 'reading it takes more memory than it may'))
+      .on('exit', () => ended('reading it ended the thread that does so'))
+  }
+
+  /** `result`: what it means, or why it can't be read. */
+  async read(large: LargeText): Promise<{ recorded: string | undefined; result: Analysis | string }> {
+    let recorded: string | undefined
+    let timer: NodeJS.Timeout | undefined
+    this.#worker.ref()
+    const result = await new Promise<Analysis | string>((resolve) => {
+      timer = setTimeout(() => resolve(`it takes longer than ${LONGEST_MS / 1000} s to read`), LONGEST_MS)
+      this.#onEnd = resolve
+      this.#onReport = (report) => {
+        if (report.kind === 'recorded') recorded = report.text
+        else resolve(report.analysis)
+      }
+      this.#worker.postMessage(large)
+    })
+    clearTimeout(timer)
+    this.#worker.unref()
+    return { recorded, result }
+  }
+
+  end(): void {
+    void this.#worker.terminate()
+  }
+}
+
+function takeThread(): ReadingThread {
+  const kept = idle
+  idle = undefined
+  clearTimeout(kept?.timer)
+  return kept && !kept.thread.ended ? kept.thread : new ReadingThread()
+}
+
+/** For the next one, if it comes soon. */
+function keepThread(thread: ReadingThread): void {
+  const timer = setTimeout(() => {
+    idle = undefined
+    thread.end()
+  }, IDLE_MS)
+  timer.unref()
+  idle = { thread, timer }
+}

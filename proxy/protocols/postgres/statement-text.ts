@@ -1,0 +1,53 @@
+// The text of a statement, read: what it means, and what of it may be recorded.
+import type { Redactor } from '../../record/redactor.ts'
+import { decodeText } from './decode-text.ts'
+import { analyse } from './sql/analyse.ts'
+import { unreadable, type Analysis } from './sql/facts.ts'
+import { readLarge } from './sql/read-large.ts'
+import { redactSql } from './sql/redact.ts'
+
+export interface StatementText {
+  text: string
+  /** It is not UTF-8, and stands byte for byte as Latin-1. */
+  binary: boolean
+  analysis: Analysis
+  /** The text without what is not to be recorded. */
+  recorded: string
+}
+
+interface Large {
+  done: StatementText | undefined
+  promise: Promise<void>
+}
+
+/** UTF-16 code units. Reading this much takes some milliseconds, in which nothing else happens. */
+const LARGE = 32 * 1024
+
+export class TextReader {
+  #large: Large | undefined
+
+  /** Resolves when a text that is waited for has been read. */
+  get waiting(): Promise<void> | undefined {
+    return this.#large && !this.#large.done ? this.#large.promise : undefined
+  }
+
+  /** `hold`: it is being read elsewhere; asked again with the same bytes, it has the answer. */
+  read(bytes: Buffer, redactor: Redactor): StatementText | 'hold' {
+    if (this.#large) return this.#large.done ?? 'hold'
+    const { text, binary } = decodeText(bytes)
+    if (text.length <= LARGE) return { text, binary, analysis: binary ? notUtf8 : analyse(text), recorded: redactSql(text, redactor) }
+    const large: Large = { done: undefined, promise: Promise.resolve() }
+    large.promise = readLarge(text, redactor).then(({ analysis, recorded }) => {
+      large.done = { text, binary, analysis: binary ? notUtf8 : analysis, recorded: recorded ?? redactSql(text, redactor) }
+    })
+    this.#large = large
+    return 'hold'
+  }
+
+  /** The message that the text came in has been judged: the next text is another one. */
+  judged(): void {
+    this.#large = undefined
+  }
+}
+
+const notUtf8 = unreadable('it is not UTF-8')
