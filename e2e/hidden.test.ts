@@ -151,6 +151,22 @@ describe('hidden statements', () => {
     await Promise.all([slow!.end(), quick!.end()])
   })
 
+  test('texts on which the parser itself fails leave it as it was for everyone else', async () => {
+    const client = await WireClient.connect(harness.port, { password: TOKEN })
+    const failing = [`SELECT ${'(SELECT '.repeat(3000)}1${')'.repeat(3000)}`, `SELECT ${'a,'.repeat(500_000)}a`, `SELECT 1${' + 1'.repeat(300_000)}`]
+    for (let i = 0; i < 12; i++) assert.deepEqual(await send(client, [failing[i % failing.length]!]), ['42501'])
+    assert.deepEqual(
+      await send(client, [
+        'SELECT 1',
+        `SELECT 1 IN (${'1,'.repeat(10_000)}1)`,
+        'DELETE FROM victim',
+        `SELECT 1 IN (${'1,'.repeat(10_000)}1); DELETE FROM victim`,
+      ]),
+      ['42501', '42501'],
+    )
+    await client.end()
+  })
+
   test('a FunctionCall is refused, since its number says nothing', async () => {
     const through = await WireClient.connect(harness.port, { password: TOKEN })
     const answer = await through.ask(build.functionCall(177, '1', '2'))
@@ -251,7 +267,10 @@ describe('hidden statements', () => {
     const denied = new Set<string>()
     const allowed = new Set<string>()
     for (const events of sessions) {
-      const text = (event: Event) => (event.kind === 'command' ? String(event.attributes['db.query.text']) : '')
+      const text = (event: Event) => {
+        const attributes = event.kind === 'command' ? event.attributes : {}
+        return [attributes['db.query.text'], attributes['db.query.text.blob']].find((value) => typeof value === 'string') ?? ''
+      }
       const refusals = new Set(events.flatMap((event) => (event.kind === 'result' && event.status === 'denied' ? [event.command] : [])))
       for (const event of events) if (event.kind === 'command') (refusals.has(event.command) ? denied : allowed).add(text(event))
     }
@@ -259,9 +278,9 @@ describe('hidden statements', () => {
     assert.ok(
       sessions.flat().some((event) => event.kind === 'command' && event.attributes['agentaccess.unreadable'] === 'the session ended before it was read'),
     )
-    for (const text of denied) assert.ok(!allowed.has(text), text)
+    for (const text of denied) assert.ok(text === '' || !allowed.has(text), text)
     const log = server.log()
-    for (const text of allowed) if (!text.includes('\n') && text.length < 1000) assert.ok(log.includes(text), text)
+    for (const text of allowed) if (!/\n|^[0-9a-f]{64}$/.test(text) && text.length < 1000) assert.ok(log.includes(text), text)
   })
 
   test('a backslash read as the server reads it with standard_conforming_strings off', async () => {

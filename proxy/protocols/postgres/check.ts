@@ -2,9 +2,12 @@
 import type { AccessConfig } from '../../config.ts'
 import type { Facts } from '../../decide/facts.ts'
 import { Policy, type Decision } from '../../decide/policy.ts'
+import { Redactor } from '../../record/redactor.ts'
 import { builtInDeny } from './built-in-denies.ts'
 import { analyse } from './sql/analyse.ts'
 import { parserReady } from './sql/parser.ts'
+import { readLarge } from './sql/read-large.ts'
+import { LARGE } from './statement-text.ts'
 
 export interface CheckedCommand {
   text: string
@@ -25,7 +28,7 @@ export interface Checked {
 export async function checkCommand(config: AccessConfig, { text, parameters, agent, task, now }: CheckedCommand): Promise<Checked> {
   await parserReady
   const policy = new Policy(config.policy, config.revision)
-  const analysis = analyse(text)
+  const analysis = text.length > LARGE ? (await readLarge(text, Redactor.none)).analysis : analyse(text)
   const { target } = config
   const certificate = config.agents.find(({ name }) => name === agent)?.token === undefined
   const facts: Facts = {

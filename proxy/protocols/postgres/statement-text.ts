@@ -3,6 +3,7 @@ import type { Redactor } from '../../record/redactor.ts'
 import { decodeText } from './decode-text.ts'
 import { analyse } from './sql/analyse.ts'
 import { unreadable, type Analysis } from './sql/facts.ts'
+import { parserBroken } from './sql/parser.ts'
 import { readLarge } from './sql/read-large.ts'
 import { redactSql } from './sql/redact.ts'
 
@@ -20,8 +21,11 @@ interface Large {
   promise: Promise<void>
 }
 
-/** UTF-16 code units. Reading this much takes some milliseconds, in which nothing else happens. */
-const LARGE = 32 * 1024
+/**
+ * UTF-16 code units. Reading this much takes about a millisecond, in which nothing else happens; and it can't be nested so deep
+ * that the parser's stack overflows (that takes 18 K).
+ */
+export const LARGE = 8 * 1024
 
 export class TextReader {
   #large: Large | undefined
@@ -35,7 +39,7 @@ export class TextReader {
   read(bytes: Buffer, redactor: Redactor): StatementText | 'hold' {
     if (this.#large) return this.#large.done ?? 'hold'
     const { text, binary } = decodeText(bytes)
-    if (text.length <= LARGE) return { text, binary, analysis: binary ? notUtf8 : analyse(text), recorded: redactSql(text, redactor) }
+    if (text.length <= LARGE && !parserBroken) return { text, binary, analysis: binary ? notUtf8 : analyse(text), recorded: redactSql(text, redactor) }
     const large: Large = { done: undefined, promise: Promise.resolve() }
     large.promise = readLarge(text, redactor).then(({ analysis, recorded }) => {
       large.done = { text, binary, analysis: binary ? notUtf8 : analysis, recorded: recorded ?? redactSql(text, redactor) }

@@ -12,6 +12,26 @@ setFlagsFromString('--wasm-max-mem-pages=2048')
 /** Must have resolved before anything here is called. */
 export const parserReady: Promise<void> = loadModule()
 
+/**
+ * Whether this thread's parser must not be used any more. Where its stack overflowed or its memory ran out, WebAssembly is left
+ * as it was at that moment: its own stack pointer is not set back, and after some such texts its stack would overwrite its data.
+ */
+export let parserBroken = false
+
+/** @throws as `parse` does. */
+function guarded<T>(parse: () => T): T {
+  if (parserBroken) throw new Error('the parser failed on an earlier text')
+  try {
+    return parse()
+  } catch (error) {
+    // What is wrong with a text is an Error of the package's own; all else comes from below it.
+    const ordinary = error instanceof Error && !(error instanceof RangeError || error.name === 'RuntimeError') && error.message !== 'out of memory'
+    if (ordinary) throw error
+    parserBroken = true
+    throw new Error(error instanceof RangeError ? 'it is nested too deep' : 'reading it takes more memory than it may', { cause: error })
+  }
+}
+
 /** A node of the parse tree: its name holds its body. https://github.com/pganalyze/libpg_query, protobuf/pg_query.proto. */
 export type Body = Record<string, unknown>
 
@@ -23,7 +43,7 @@ export interface RawStatement {
 
 /** @throws where it is not SQL, or nested too deep. */
 export function parseStatements(text: string): RawStatement[] {
-  const { stmts } = parseSync(text) as { stmts?: { stmt?: Body; stmt_location?: number; stmt_len?: number }[] }
+  const { stmts } = guarded(() => parseSync(text)) as { stmts?: { stmt?: Body; stmt_location?: number; stmt_len?: number }[] }
   if (!stmts || stmts.length === 0) return []
   // Locations are bytes.
   const bytes = stmts.length === 1 ? undefined : Buffer.from(text)
@@ -36,7 +56,7 @@ export function parseStatements(text: string): RawStatement[] {
 }
 
 /** The body of a DO block or a PL/pgSQL function, given as the statement that holds it. @throws where it can't be read. */
-export const parseBody = (statement: string): unknown => parsePlPgSQLSync(statement)
+export const parseBody = (statement: string): unknown => guarded(() => parsePlPgSQLSync(statement))
 
 /** The item of a list that one name holds: `{String: {sval}}` and its like. */
 export function at(value: unknown, ...names: string[]): unknown {

@@ -1,4 +1,5 @@
-// Large statements are read in a thread of their own, one after the other, so that they hold up only who sent them.
+// Large statements are read in a thread of their own, one after the other, so that they hold up only who sent them. It is also
+// where the parser may fail: a thread in which it has is not used again.
 import { Worker } from 'node:worker_threads'
 import type { Redactor } from '../../../record/redactor.ts'
 import { unreadable, type Analysis } from './facts.ts'
@@ -30,7 +31,7 @@ async function readNow(large: LargeText): Promise<LargeReading> {
   const thread = takeThread()
   const { recorded, result } = await thread.read(large)
   if (typeof result !== 'string') {
-    keepThread(thread)
+    if (!thread.ended) keepThread(thread)
     return { recorded, analysis: result }
   }
   thread.end()
@@ -71,7 +72,10 @@ class ReadingThread {
       this.#onEnd = resolve
       this.#onReport = (report) => {
         if (report.kind === 'recorded') recorded = report.text
-        else resolve(report.analysis)
+        else {
+          if (report.parserBroken) this.end()
+          resolve(report.analysis)
+        }
       }
       this.#worker.postMessage(large)
     })
@@ -81,6 +85,7 @@ class ReadingThread {
   }
 
   end(): void {
+    this.ended = true
     void this.#worker.terminate()
   }
 }

@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads'
 import { Redactor } from '../../../record/redactor.ts'
 import { analyseAfresh } from './analyse.ts'
 import type { Analysis } from './facts.ts'
-import { parserReady } from './parser.ts'
+import { parserBroken, parserReady } from './parser.ts'
 import { redactSql } from './redact.ts'
 
 export interface LargeText {
@@ -13,10 +13,13 @@ export interface LargeText {
 }
 
 /** First what may be recorded, then what it means: the second can be the end of the thread. */
-export type ReadingReport = { kind: 'recorded'; text: string } | { kind: 'analysis'; analysis: Analysis }
+export type ReadingReport = { kind: 'recorded'; text: string } | { kind: 'analysis'; analysis: Analysis; parserBroken: boolean }
 
 parentPort?.on('message', ({ text, patterns }: LargeText) => {
   const report = (message: ReadingReport) => parentPort!.postMessage(message)
   report({ kind: 'recorded', text: redactSql(text, new Redactor(patterns, Infinity)) })
-  void parserReady.then(() => report({ kind: 'analysis', analysis: analyseAfresh(text) }))
+  void parserReady.then(() => {
+    const analysis = analyseAfresh(text)
+    report({ kind: 'analysis', analysis, parserBroken })
+  })
 })
