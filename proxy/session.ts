@@ -138,12 +138,13 @@ export class Session {
 
   #facts({ text, facts, parameters }: Understood): Facts {
     const { identity, target } = this.#start
+    let values: readonly string[] | undefined
     return {
       command: {
         ...facts,
         text,
         get parameters() {
-          return parameters?.() ?? []
+          return (values ??= parameters?.() ?? [])
         },
       },
       agent: { name: identity.agent, proof: identity.proof },

@@ -4,6 +4,7 @@ import { Environment, type ASTNode } from '@marcbachmann/cel-js'
 import { serialize } from '@marcbachmann/cel-js/serialize'
 import { RE2JS } from 're2js'
 import type { RuleConfig } from '../config.ts'
+import { BUDGET, costOf } from './cost.ts'
 import type { CommandFacts, Facts } from './facts.ts'
 
 export interface CompiledRule {
@@ -75,11 +76,16 @@ export function compileRule(config: RuleConfig): CompiledRule {
   if (!checked.valid) fail(checked.error?.message ?? 'it does not type-check')
   if (checked.type !== 'bool') fail(`it gives a ${checked.type}, and must give a bool`)
   const evaluate = environment.parse(source)
+  const ordinary = costOf(evaluate.ast, ORDINARY)
+  const seesParameters = /\bparameters\b/.test(source)
+  if (ordinary > BUDGET) fail('it is too much work for every command')
   return {
     config,
     stable,
     matches(facts) {
       try {
+        if (!isOrdinary(facts.command, seesParameters) && costOf(evaluate.ast, facts) > BUDGET)
+          return { error: 'it would be too much work for a command of this size' }
         const value: unknown = evaluate(facts)
         return typeof value === 'boolean' ? value : { error: `it gave ${typeof value}, not bool` }
       } catch (error) {
@@ -87,6 +93,25 @@ export function compileRule(config: RuleConfig): CompiledRule {
       }
     },
   }
+}
+
+/** What most commands stay below: for them a rule's work is measured once. */
+const ORDINARY_LENGTH = 4096
+const ORDINARY_ITEMS = 32
+const ordinaryList = Array<string>(ORDINARY_ITEMS).fill('x'.repeat(64))
+const ORDINARY = {
+  command: {
+    text: 'x'.repeat(ORDINARY_LENGTH),
+    parameters: Array<string>(ORDINARY_ITEMS).fill('x'.repeat(ORDINARY_LENGTH)),
+    ...Object.fromEntries(FROM_TEXT.map((name) => [name, ordinaryList])),
+  },
+}
+
+function isOrdinary(command: Facts['command'], seesParameters: boolean): boolean {
+  if (command.text.length > ORDINARY_LENGTH) return false
+  const parameters = seesParameters ? command.parameters : []
+  if (parameters.length > ORDINARY_ITEMS || parameters.some(({ length }) => length > ORDINARY_LENGTH)) return false
+  return FROM_TEXT.every((name) => command[name].length <= ORDINARY_ITEMS)
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -63,6 +63,32 @@ describe('policy', () => {
     test(`decided ${stable ? 'once for the same operations' : 'for each command'}: ${when}`, () =>
       assert.equal(new Policy({ default: 'Allow', rules: [rule('false'), rule(when)] }, 'rev').stable, stable))
 
+  const wide = (n: number) => facts({ command: { text: 'x', parameters: [], ...noFacts, tables: Array.from({ length: n }, (_, i) => `t${i}`) } })
+  const costly: [when: string, seen: Facts, denied: boolean][] = [
+    ['command.tables.all(a, command.tables.all(b, a != b || a == b))', wide(100), false],
+    ['command.tables.all(a, command.tables.all(b, a != b || a == b))', wide(10_000), true],
+    ["command.tables.map(t, t + 'x').filter(t, t.contains('1')).exists(a, command.tables.exists(b, a == b))", wide(10_000), true],
+    ["command.tables.exists(t, t == 'none')", wide(10_000), false],
+    ["command.text.matches('(?i)none')", facts({ command: { ...wide(1).command, text: 'x'.repeat(100_000) } }), false],
+    ["command.text.matches('(a?){300}a{300}')", facts({ command: { ...wide(1).command, text: 'a'.repeat(1_000_000) } }), true],
+    [
+      "command.parameters.exists(p, command.parameters.exists(q, p.contains(q + 'y')))",
+      facts({ command: { ...wide(1).command, parameters: Array<string>(60).fill('x'.repeat(100_000)) } }),
+      true,
+    ],
+  ]
+  for (const [when, seen, denied] of costly)
+    test(`${denied ? 'too much work' : 'not too much work'}: ${when}`, () => {
+      const decision = decide([rule(`(${when}) && false`)], 'Allow', seen)
+      assert.equal(decision.action, denied ? 'deny' : 'allow')
+      if (decision.action === 'deny') assert.match(decision.message, /too much work for a command of this size/)
+    })
+
+  test('a rule that is too much work for any command is refused', () => {
+    const nested = Array.from({ length: 5 }, (_, i) => `command.tables.all(v${i}, `).join('')
+    assert.throws(() => decide([rule(`${nested}true${')'.repeat(5)}`)]), /too much work for every command/)
+  })
+
   test('a pattern that would take for ever takes no time', () => {
     const began = performance.now()
     assert.equal(decide([rule("command.text.matches('^.*(a+)+$')")]).action, 'allow')
