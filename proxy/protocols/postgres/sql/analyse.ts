@@ -10,13 +10,13 @@ import { withoutLiterals } from './without-literals.ts'
 
 /** Above this the parser could need more memory than the whole proxy should. */
 const MAX_PARSED_CHARACTERS = 1024 * 1024
-const CACHED_CHARACTERS = 4 * 1024 * 1024
+const CACHED_BYTES = 8 * 1024 * 1024
 const LONGEST_CACHED = 8 * 1024
 /** Bodies in bodies in bodies. */
 const DEEPEST_BODY = 8
 
 const cache = new Map<string, Analysis>()
-let cachedCharacters = 0
+let cachedBytes = 0
 
 export function analyse(text: string): Analysis {
   if (text.length > LONGEST_CACHED) return analyseAfresh(text)
@@ -26,12 +26,12 @@ export function analyse(text: string): Analysis {
   const analysis = analyseAfresh(text)
   // Another literal may be readable where this one was not: one agent's mistake must not deny what another sends.
   if (analysis.unreadable !== undefined) return analysis
-  if (cachedCharacters > CACHED_CHARACTERS) {
+  if (cachedBytes > CACHED_BYTES) {
     cache.clear()
-    cachedCharacters = 0
+    cachedBytes = 0
   }
   cache.set(key, analysis)
-  cachedCharacters += key.length + 200
+  cachedBytes += 2 * (key.length + JSON.stringify(analysis).length)
   return analysis
 }
 
