@@ -53,6 +53,7 @@ describe('facts', () => {
       "SET search_path = a; SET Local Work_Mem = '1MB'; SET TIME ZONE 'UTC'; SET ROLE x",
       { settings: ['role', 'search_path', 'timezone', 'work_mem'], roles: ['x'] },
     ],
+    ['DISCARD ALL', { settings: ['*'] }],
     ['RESET ALL', { settings: ['*'], opaque: [] }],
     ["SELECT set_config('Work_Mem', '1MB', true)", { settings: ['work_mem'], opaque: [] }],
     ["SELECT set_config('work' || '_mem', '1MB', true)", { settings: ['*'], opaque: ['set_config'] }],

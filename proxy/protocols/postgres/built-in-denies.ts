@@ -6,11 +6,11 @@ import type { Analysis } from './sql/facts.ts'
 
 /** `hasRules`: whether there is anything that a statement could be hiding from. */
 export function builtInDeny({ rolesChanged, encodings, facts }: Analysis, username: string, hasRules: boolean): BuiltInDeny | undefined {
-  if (rolesChanged.some((role) => role === '*' || role === 'CURRENT_USER' || role === 'SESSION_USER' || role === username))
-    return {
-      rule: 'built-in/injected-role',
-      message: 'the password, validity and membership of the role that the proxy logs in as are not to be changed through it',
-    }
+  const login = 'the password, validity or membership of the role that the proxy logs in as'
+  if (rolesChanged.some((role) => role === 'CURRENT_USER' || role === 'SESSION_USER' || role === username))
+    return { rule: 'built-in/injected-role', message: `this would change ${login}` }
+  if (rolesChanged.includes('*'))
+    return { rule: 'built-in/injected-role', message: `this speaks of roles, and can't be read in full: it could change ${login}` }
   const encoding = encodings.find((name) => !isReadableEncoding(name))
   if (encoding !== undefined)
     return {

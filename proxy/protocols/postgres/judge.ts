@@ -8,6 +8,7 @@ import type { Analysis } from './sql/facts.ts'
 
 /** A command that is recorded and waits for its decision. */
 interface Waiting {
+  text: string
   command: number
   decision: Decision | undefined
   promise: Promise<void>
@@ -38,12 +39,14 @@ export class Judge {
     ignored: boolean,
     parameters?: () => readonly string[],
   ): { command: number; decision: Decision | { blocked: string } } | 'hold' {
-    if (this.#waiting) {
+    if (this.#waiting && this.#waiting.text === text) {
       const { command, decision } = this.#waiting
       if (!decision) return 'hold'
       this.#waiting = undefined
       return { command, decision }
     }
+    // What waited was refused for another reason since, its length perhaps: a decision is for one command only.
+    this.abandon()
     const { record } = this.#session
     const blocked = this.#session.blocked()
     if (blocked !== undefined) {
@@ -58,7 +61,7 @@ export class Judge {
     const understood: Understood = { text, facts: analysis.facts, parameters, builtIn, unreadable: analysis.unreadable }
     const decision = this.#session.decide(command, understood)
     if (!(decision instanceof Promise)) return { command, decision }
-    const waiting: Waiting = { command, decision: undefined, promise: Promise.resolve() }
+    const waiting: Waiting = { text, command, decision: undefined, promise: Promise.resolve() }
     waiting.promise = decision.then((made) => {
       waiting.decision = made
     })

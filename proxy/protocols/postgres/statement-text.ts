@@ -17,6 +17,7 @@ export interface StatementText {
 }
 
 interface Large {
+  text: string
   done: StatementText | undefined
   promise: Promise<void>
 }
@@ -35,12 +36,12 @@ export class TextReader {
     return this.#large && !this.#large.done ? this.#large.promise : undefined
   }
 
-  /** `hold`: it is being read elsewhere; asked again with the same bytes, it has the answer. */
+  /** `hold`: it is being read elsewhere; asked again with the same text, and only with that, it has the answer. */
   read(bytes: Buffer, redactor: Redactor): StatementText | 'hold' {
-    if (this.#large) return this.#large.done ?? 'hold'
     const { text, binary } = decodeText(bytes)
+    if (this.#large && this.#large.text === text) return this.#large.done ?? 'hold'
     if (text.length <= LARGE && !parserBroken) return { text, binary, analysis: binary ? notUtf8 : analyse(text), recorded: redactSql(text, redactor) }
-    const large: Large = { done: undefined, promise: Promise.resolve() }
+    const large: Large = { text, done: undefined, promise: Promise.resolve() }
     large.promise = readLarge(text, redactor).then(({ analysis, recorded }) => {
       large.done = { text, binary, analysis: binary ? notUtf8 : analysis, recorded: recorded ?? redactSql(text, redactor) }
     })

@@ -176,6 +176,9 @@ export class Walk {
         // What it runs was prepared earlier, perhaps under other rules, or by a message of the protocol.
         facts.opaque.add('EXECUTE')
         break
+      case 'DiscardStmt':
+        if (body.target === 'DISCARD_ALL') facts.settings.add('*')
+        break
       case 'LoadStmt':
       case 'CreateExtensionStmt':
         facts.opaque.add(operation ?? name)
