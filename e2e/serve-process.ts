@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { ROLE, TOKEN } from './harness.ts'
 import { stopChild, type Scope } from './scope.ts'
 
-const program = fileURLToPath(new URL('../cli/kubectl-agentaccess.ts', import.meta.url))
+const program = fileURLToPath(new URL('../cli/kubectl-agentaccess.js', import.meta.url))
 const cliArgs = ['--disable-warning=ExperimentalWarning', program]
 
 export interface ServeProcess {

@@ -8,7 +8,7 @@ import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const folder = mkdtempSync(join(tmpdir(), 'agentaccess-policy-docs-'))
-const program = fileURLToPath(new URL('../kubectl-agentaccess.ts', import.meta.url))
+const program = fileURLToPath(new URL('../kubectl-agentaccess.js', import.meta.url))
 const manifest = /```yaml\n(apiVersion[^]*?)```/.exec(readFileSync(new URL('../../docs/policy.md', import.meta.url), 'utf8'))![1]!
 
 function check(yaml: string, ...args: string[]): { status: number | null; out: string } {

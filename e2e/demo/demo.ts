@@ -9,7 +9,7 @@ import { Scope, stopChild } from '../scope.ts'
 import { filesBelow, rewritePart } from '../tamper.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const program = fileURLToPath(new URL('../../cli/kubectl-agentaccess.ts', import.meta.url))
+const program = fileURLToPath(new URL('../../cli/kubectl-agentaccess.js', import.meta.url))
 const nodeArgs = ['--disable-warning=ExperimentalWarning', program]
 const scope = new Scope('demo')
 const evidence = join(scope.folder, 'evidence')

@@ -1,4 +1,3 @@
-#!/usr/bin/env -S node --disable-warning=ExperimentalWarning
 // kubectl agentaccess …: each command has a file that acts; this one only parses.
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { UsageError } from './manifests.ts'
