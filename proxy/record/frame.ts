@@ -15,14 +15,35 @@ const MARKER = 0xa741411f
 const CHECKED_FROM = 12
 export const PREV_AT = 29
 
-export interface Frame {
-  kind: 'session' | 'ledger'
-  id: string
-  prev: Buffer
-  line: Buffer
+/** A view of the segment: the shipper looks at every line that agents cause, and copies each once. */
+export class Frame {
+  readonly segment: Buffer
+  readonly kind: 'session' | 'ledger'
+  readonly id: string
   /** Where in the segment the frame begins and ends. */
-  start: number
-  end: number
+  readonly start: number
+  readonly end: number
+
+  constructor(segment: Buffer, kind: 'session' | 'ledger', id: string, start: number, end: number) {
+    this.segment = segment
+    this.kind = kind
+    this.id = id
+    this.start = start
+    this.end = end
+  }
+
+  get lineStart(): number {
+    return this.start + HEADER_BYTES
+  }
+
+  get prev(): Buffer {
+    return this.segment.subarray(this.start + PREV_AT, this.lineStart)
+  }
+
+  /** Without LF. */
+  get line(): Buffer {
+    return this.segment.subarray(this.lineStart, this.end)
+  }
 }
 
 /** Writes the header in front of a line that already stands at `start + HEADER_BYTES`. */
@@ -47,15 +68,21 @@ export function readFrame(segment: Buffer, start: number): FrameAt {
   if (end > segment.length) return 'torn'
   const kind = segment[start + CHECKED_FROM]!
   if (kind > 1 || crc32(segment.subarray(start + CHECKED_FROM, end)) !== segment.readUInt32BE(start + 8)) return 'damaged'
-  const id = uuidText(segment.toString('hex', start + CHECKED_FROM + 1, start + PREV_AT))
-  return {
-    kind: kind === 1 ? 'ledger' : 'session',
-    id,
-    prev: segment.subarray(start + PREV_AT, start + HEADER_BYTES),
-    line: segment.subarray(start + HEADER_BYTES, end),
-    start,
-    end,
+  return new Frame(segment, kind === 1 ? 'ledger' : 'session', idText(segment.toString('latin1', start + CHECKED_FROM + 1, start + PREV_AT)), start, end)
+}
+
+const ids = new Map<string, string>()
+const IDS_KEPT = 2000
+
+/** The id of sixteen bytes, given as Latin-1; most lines are of few sessions. */
+function idText(bytes: string): string {
+  let id = ids.get(bytes)
+  if (id === undefined) {
+    if (ids.size >= IDS_KEPT) ids.clear()
+    id = uuidText(Buffer.from(bytes, 'latin1').toString('hex'))
+    ids.set(bytes, id)
   }
+  return id
 }
 
 const markerBytes = Buffer.from([0xa7, 0x41, 0x41, 0x1f])

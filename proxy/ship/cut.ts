@@ -122,11 +122,12 @@ function readSegment(path: string, offset: number, limit: number): { bytes: Buff
 }
 
 function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], fresh: Map<string, Buffer>, namespace: string): void {
-  const lines: Buffer[] = []
   const [{ id, kind }] = frames as [Frame]
+  const all = Buffer.allocUnsafe(frames.reduce((sum, { lineStart, end }) => sum + end - lineStart + 1, 0))
+  let [from, to] = [0, 0]
   const flush = (signed: boolean) => {
-    const bytes = Buffer.concat(lines)
-    lines.length = 0
+    const bytes = all.subarray(from, to)
+    from = to
     if (bytes.length === 0) return
     // What is cut in this very step need not be kept first.
     if (kind === 'session') fresh.set(id, bytes)
@@ -135,7 +136,8 @@ function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], fresh: Ma
   }
   for (const frame of frames) {
     const log = foldFrame(logs, frame, namespace)
-    lines.push(frame.line, newline)
+    to += frame.segment.copy(all, to, frame.lineStart, frame.end)
+    all[to++] = LINE_FEED
     // Parts of a ledger end with a signed head: what follows one waits for the next.
     if (log.kind === 'ledger' && log.seq > 1 && log.summary.signedThrough === log.seq - 1) flush(true)
   }
@@ -146,7 +148,7 @@ function foldFrames(state: ShipState, logs: LogTable, frames: Frame[], fresh: Ma
 /** Nothing more comes of this session, and the ledger knows. */
 const isOver = (log: LogState) => log.ended !== undefined && log.closed
 
-const newline = Buffer.from('\n')
+const LINE_FEED = 0x0a
 
 function isDue(log: LogState, now: number, options: CutOptions): boolean {
   if (isOver(log)) return true

@@ -29,8 +29,7 @@ export function logOf(logs: LogTable, kind: LogState['kind'], id: string, namesp
 
 /** The value of the chain behind a frame. */
 export function headAfter(frame: Frame): Buffer {
-  const { kind } = peek(frame.line)
-  if (kind === 'gap') {
+  if (peek(frame).kind === 'gap') {
     const { chain } = JSON.parse(frame.line.toString('utf8')) as { chain?: string }
     if (chain !== undefined) return Buffer.from(chain, 'hex')
   }
@@ -43,9 +42,9 @@ export function headAfter(frame: Frame): Buffer {
  */
 export function foldFrame(logs: LogTable, frame: Frame, namespace: string): LogState {
   const log = logOf(logs, frame.kind, frame.id, namespace)
-  const { seq, kind } = peek(frame.line)
-  log.seq = seq
-  if (log.kind === 'session' && foldQuickly(log, seq, kind, frame.line)) return log
+  const seen = peek(frame)
+  log.seq = seen.seq
+  if (log.kind === 'session' && foldQuickly(log, seen, frame)) return log
   const event = JSON.parse(frame.line.toString('utf8')) as Event | LedgerLine
   if (event.kind === 'gap' && event.through !== undefined) log.seq = event.through
   if (log.kind === 'ledger') foldLedgerLine(logs, log, event as LedgerLine, namespace)
@@ -53,33 +52,47 @@ export function foldFrame(logs: LogTable, frame: Frame, namespace: string): LogS
   return log
 }
 
-/** A line begins `{"seq":12,"kind":"command",`: that much is known without parsing it. */
-function peek(line: Buffer): { seq: number; kind: string } {
-  const start = line.toString('latin1', 0, 64)
-  const comma = start.indexOf(',')
-  const kindAt = comma + ',"kind":"'.length
-  return { seq: Number(start.slice('{"seq":'.length, comma)), kind: start.slice(kindAt, start.indexOf('"', kindAt)) }
+interface Peeked {
+  seq: number
+  kind: string
+  /** Where in the segment the kind ends. */
+  kindEnd: number
 }
+
+const [COMMA, QUOTE, ZERO] = [0x2c, 0x22, 0x30]
+
+/** A line begins `{"seq":12,"kind":"command",`: that much is known without parsing it. */
+function peek({ segment, lineStart }: Frame): Peeked {
+  let at = lineStart + '{"seq":'.length
+  let seq = 0
+  for (; segment[at] !== COMMA; at++) seq = seq * 10 + segment[at]! - ZERO
+  at += ',"kind":"'.length
+  const kindEnd = segment.indexOf(QUOTE, at)
+  return { seq, kind: segment.toString('latin1', at, kindEnd), kindEnd }
+}
+
+/** What stands between a session line's kind and its own fields, all of a fixed length. */
+const IDENTITY_BYTES = `","session":"${'0'.repeat(36)}","prev":"${'0'.repeat(16)}","time":"${'0'.repeat(24)}"`.length
 
 /** A command that went well, as session-record.ts writes it: its number, and its rows. */
 const ORDINARY_RESULT =
-  /,"command":(\d+),"status":"ok","final":true,"durationMs":[\d.]+,"attributes":\{"agentaccess\.command\.tag":"[A-Z0-9 ]*"(?:,"db\.response\.returned_rows":(\d+))?(?:,"agentaccess\.response\.bytes":\d+)?\}\}$/
+  /^,"command":(\d+),"status":"ok","final":true,"durationMs":[\d.]+,"attributes":\{"agentaccess\.command\.tag":"[A-Z0-9 ]*"(?:,"db\.response\.returned_rows":(\d+))?(?:,"agentaccess\.response\.bytes":\d+)?\}\}$/
 
 /** Most lines, without parsing them: this is the shipper's work for every command that agents run. */
-function foldQuickly(log: LogState, seq: number, kind: string, line: Buffer): boolean {
+function foldQuickly(log: LogState, { seq, kind, kindEnd }: Peeked, frame: Frame): boolean {
   switch (kind) {
     case 'command':
     case 'statement':
     case 'decision':
     case 'execute':
-      if (line.includes('.blob":"')) return false
+      if (frame.line.includes('.blob":"')) return false
       if (kind === 'command') {
         log.summary.commands++
         log.summary.open.push(seq)
       }
       return true
     case 'result': {
-      const found = ORDINARY_RESULT.exec(line.toString('latin1'))
+      const found = ORDINARY_RESULT.exec(frame.segment.toString('latin1', kindEnd + IDENTITY_BYTES, frame.end))
       if (!found) return false
       const at = log.summary.open.indexOf(Number(found[1]))
       if (at !== -1) log.summary.open.splice(at, 1)

@@ -199,13 +199,16 @@ export class Relay {
  * @returns whether there is room for more
  */
 function forward(to: Socket, out: Buffer[], chunk: Buffer): boolean {
-  const { buffer } = chunk
-  // A chunk with a buffer of its own, not a piece of a pool.
-  const own = buffer instanceof ArrayBuffer && buffer.byteLength === chunk.length && chunk.length >= LARGE_CHUNK && out.some((bytes) => bytes.buffer === buffer)
   let room = true
-  for (const [at, bytes] of out.entries()) {
-    const free = own && at === out.length - 1 ? (error?: Error | null) => void (error ?? buffer.transfer(0)) : undefined
-    room = to.write(bytes, free)
-  }
+  const last = out.length - 1
+  const free = chunk.length >= LARGE_CHUNK ? freeing(chunk, out) : undefined
+  for (let i = 0; i <= last; i++) room = i === last && free ? to.write(out[i]!, free) : to.write(out[i]!)
   return room
+}
+
+function freeing(chunk: Buffer, out: Buffer[]): ((error?: Error | null) => void) | undefined {
+  const { buffer } = chunk
+  // A buffer of its own, not a piece of a pool.
+  const own = buffer instanceof ArrayBuffer && buffer.byteLength === chunk.length && out.some((bytes) => bytes.buffer === buffer)
+  return own ? (error) => void (error ?? buffer.transfer(0)) : undefined
 }

@@ -45,7 +45,7 @@ function secretsOf(text: string): Range[] {
  * In a string that holds SQL (of a DO block, of EXECUTE), all that follows the word is taken, up to the literal's end. The pattern
  * is bounded, so that a text made for it can't hold up everyone else.
  */
-function secretsInside(text: string, from: number, to: number): Range[] {
+function secretsInside(text: string, from: number, to: number): readonly Range[] {
   const literal = text.slice(from, to)
   const inside = /password(?:\s|\/\*[^*]{0,200}\*\/){0,100}(?:''|\\'|'|\$|\|\||e''|u&'')/i.exec(literal)
   const close = /(?:'|\$[^$]*\$)$/.exec(literal)?.[0] ?? ''
