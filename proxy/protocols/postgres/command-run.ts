@@ -57,8 +57,8 @@ export class CommandRun {
     this.#startedAt = performance.now()
   }
 
-  row(bytes: number): void {
-    this.#rows++
+  rows(count: number, bytes: number): void {
+    this.#rows += count
     this.#bytes += bytes
   }
 

@@ -123,7 +123,7 @@ export class Commands {
     run.denied('built-in/max-command-bytes', '54000')
     return this.#refuse(
       { severity: 'ERROR', sqlstate: '54000', message: text, hint: `spec.recording.maxCommandBytes sets the limit. Session ${this.#session.id}.` },
-      type === code('Q') || type === code('F'),
+      type === M.Q || type === M.F,
     )
   }
 

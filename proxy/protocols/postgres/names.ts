@@ -77,8 +77,12 @@ export class Names<T extends { epoch: number }> {
   }
 
   settle(change: PendingChange<T>, confirmed: boolean): T | undefined {
-    const at = this.#pending.indexOf(change)
-    if (at !== -1) this.#pending.splice(at, 1)
+    // The oldest one, but where a failure drops several.
+    if (this.#pending[0] === change) this.#pending.shift()
+    else {
+      const at = this.#pending.indexOf(change)
+      if (at !== -1) this.#pending.splice(at, 1)
+    }
     if (!confirmed) return undefined
     const { name, value } = change
     const replaced = this.#known.get(name)
@@ -99,7 +103,8 @@ export class Names<T extends { epoch: number }> {
   }
 
   /** Everything the server knows is gone. Returns what that was. */
-  clear(): T[] {
+  clear(): readonly T[] {
+    if (this.#known.size === 0) return []
     const removed = [...this.#known.values()]
     this.#known.clear()
     return removed

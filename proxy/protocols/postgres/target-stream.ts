@@ -12,7 +12,29 @@ import { errorFields, FieldReader, HEADER, ProtocolViolation } from './wire.ts'
 const MAX_GATHERED = 4 * 1024 * 1024
 const ERROR_PREFIX = 64 * 1024
 
-const T = Object.fromEntries(Array.from('123ACDEGHINRSTVWZcdknstv').map((letter) => [letter, letter.charCodeAt(0)])) as Record<string, number>
+/** Message types (54.7), by the letter that each is on the wire. */
+const T = {
+  parseComplete: 0x31,
+  bindComplete: 0x32,
+  closeComplete: 0x33,
+  notification: 0x41,
+  commandComplete: 0x43,
+  dataRow: 0x44,
+  error: 0x45,
+  copyIn: 0x47,
+  copyOut: 0x48,
+  emptyQuery: 0x49,
+  notice: 0x4e,
+  parameterStatus: 0x53,
+  rowDescription: 0x54,
+  functionCall: 0x56,
+  ready: 0x5a,
+  copyDone: 0x63,
+  copyData: 0x64,
+  noData: 0x6e,
+  portalSuspended: 0x73,
+  parameterDescription: 0x74,
+} as const
 
 /** What becomes of a message: it goes on, it does not, or something else goes in its place. */
 type Passes = 'keep' | 'drop' | Buffer
@@ -28,6 +50,7 @@ export class TargetStream {
   #end = 0
   #dropping = false
   #copyData: CopyDigest | undefined
+  #lastTag = ''
 
   constructor(pipeline: Pipeline, session: Session) {
     this.#pipeline = pipeline
@@ -48,6 +71,13 @@ export class TargetStream {
         at = end
         if (this.#dropping) from = at
         continue
+      }
+      if (bytes[at] === T.dataRow) {
+        const next = this.#rows(bytes, at)
+        if (next > at) {
+          at = next
+          continue
+        }
       }
       const start = at
       const passes = this.#message(bytes, at)
@@ -75,15 +105,15 @@ export class TargetStream {
     this.#end = end
     this.#copyData = undefined
     switch (type) {
-      case T.D:
+      case T.dataRow:
         this.#row(length - 4)
         return 'keep'
-      case T.d:
+      case T.copyData:
         return this.#copyOutData(bytes, start, end)
-      case T.N:
-      case T.A:
+      case T.notice:
+      case T.notification:
         return 'keep'
-      case T.E:
+      case T.error:
         if (bytes.length < Math.min(end, start + HEADER + ERROR_PREFIX)) return 'more'
         return this.#error(bytes.subarray(start + HEADER, Math.min(end, bytes.length)))
       default:
@@ -99,10 +129,27 @@ export class TargetStream {
     return head
   }
 
+  /** Passes over all whole rows that stand here. Returns where they end. */
+  #rows(bytes: Buffer, start: number): number {
+    const head = this.#pipeline.head()
+    if (head?.kind !== 'execute' && head?.kind !== 'query') return start
+    const { length } = bytes
+    let [at, rows, size] = [start, 0, 0]
+    while (length - at >= HEADER && bytes[at] === T.dataRow) {
+      const body = bytes.readUInt32BE(at + 1)
+      if (body < 4 || at + 1 + body > length) break
+      at += 1 + body
+      rows++
+      size += body - 4
+    }
+    head.run.rows(rows, size)
+    return at
+  }
+
   #row(bytes: number): void {
     const head = this.#pipeline.head()
     if (head?.kind !== 'execute' && head?.kind !== 'query') throw new ProtocolViolation('the target sent a row that nothing asked for')
-    head.run.row(bytes)
+    head.run.rows(1, bytes)
   }
 
   #copyOutData(bytes: Buffer, start: number, end: number): Passes {
@@ -120,43 +167,43 @@ export class TargetStream {
   #whole(type: number, bytes: Buffer, start: number, end: number): Passes {
     const pipeline = this.#pipeline
     switch (type) {
-      case T['1']:
+      case T.parseComplete:
         return this.#settled(this.#expects('parse'))
-      case T['2']:
+      case T.bindComplete:
         return this.#settled(this.#expects('bind'))
-      case T['3']:
+      case T.closeComplete:
         return this.#settled(this.#expects('close'))
-      case T.t: {
+      case T.parameterDescription: {
         const head = this.#expects('describe')
         if (head.kind === 'describe' && head.statement) head.statement.parameterTypes = typeOids(bytes, start, end)
         return 'keep'
       }
-      case T.T:
-      case T.n:
+      case T.rowDescription:
+      case T.noData:
         if (pipeline.head()?.kind === 'describe') pipeline.pop()
         else if (pipeline.head()?.kind !== 'query') throw new ProtocolViolation('the target described what nothing asked for')
         return 'keep'
-      case T.C:
-        return this.#completed(bytes.toString('utf8', start, end - 1))
-      case T.I:
+      case T.commandComplete:
+        return this.#completed(this.#tag(bytes, start, end - 1))
+      case T.emptyQuery:
         return this.#finished((head) => head.run.empty())
-      case T.s: {
+      case T.portalSuspended: {
         const head = this.#expects('execute')
         if (head.kind === 'execute') pipeline.pop()
         return 'keep'
       }
-      case T.G:
-      case T.H:
-        return this.#copyBegins(type === T.G ? 'in' : 'out')
-      case T.c:
+      case T.copyIn:
+      case T.copyOut:
+        return this.#copyBegins(type === T.copyIn ? 'in' : 'out')
+      case T.copyDone:
         return 'keep'
-      case T.V:
+      case T.functionCall:
         if (this.#expects('function').kind === 'function') this.#finished((head) => head.run.completed('FUNCTION CALL'), 'function')
         return 'keep'
-      case T.S:
+      case T.parameterStatus:
         this.#parameterStatus(new FieldReader(bytes, start, end))
         return 'keep'
-      case T.Z:
+      case T.ready:
         return this.#ready(String.fromCharCode(bytes[start]!))
       default:
         throw new ProtocolViolation(`the target sent a message of unknown type ${JSON.stringify(String.fromCharCode(type))}`)
@@ -168,6 +215,15 @@ export class TargetStream {
     const replaced = 'settles' in head ? head.settles?.confirm() : undefined
     if (replaced && 'run' in replaced) endPortal(replaced.run)
     return head.ours ? 'drop' : 'keep'
+  }
+
+  /** The tag that stands here. Most commands are answered as the one before them, and text costs more than a look. */
+  #tag(bytes: Buffer, start: number, end: number): string {
+    const last = this.#lastTag
+    let same = last.length === end - start
+    for (let i = 0; same && i < last.length; i++) same = last.charCodeAt(i) === bytes[start + i]
+    if (!same) this.#lastTag = bytes.toString('utf8', start, end)
+    return this.#lastTag
   }
 
   #completed(tag: string): Passes {
