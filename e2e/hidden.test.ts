@@ -43,14 +43,15 @@ async function send(client: WireClient, texts: readonly (string | Buffer)[]): Pr
 /** What it got before the connection was closed. */
 const closing = async (client: WireClient) => (await client.until(() => false)).toString('latin1')
 
-const direct = () => WireClient.connect(server.port, { user: ROLE.user, password: ROLE.password })
+/** Past the proxy; the server's log says so. */
+const direct = () => WireClient.connect(server.port, { user: ROLE.user, password: ROLE.password, parameters: { application_name: 'direct' } })
 
 describe('hidden statements', () => {
   let harness: Harness
   before(async () => {
     server = await startPostgres(scope, {
       hba: ['host all all 127.0.0.1/32 password'],
-      settings: { log_statement: 'all', max_prepared_transactions: '5', logging_collector: 'off' },
+      settings: { log_statement: 'all', max_prepared_transactions: '5', logging_collector: 'off', log_line_prefix: '<%a> ' },
     })
     await makeRole(server)
     await server.query(`ALTER ROLE ${ROLE.user} SUPERUSER`)
@@ -118,20 +119,24 @@ describe('hidden statements', () => {
       assert.ok(codes.includes('42501'), `refused with ${codes.join()}`)
     })
 
-  const refused: [name: string, texts: (string | Buffer)[]][] = [
-    ['CREATE TABLE AS', ['CREATE TABLE n AS SELECT 1']],
-    ['SELECT INTO', ['SELECT 1 INTO n']],
+  /** The server's own answer: nothing wrong, or its error. */
+  const refused: [name: string, texts: (string | Buffer)[], there?: string[]][] = [
+    ['CREATE TABLE AS', ['CREATE TEMP TABLE n AS SELECT 1']],
+    ['SELECT INTO', ['SELECT 1 INTO TEMP n']],
     ['COPY FROM PROGRAM', ["COPY other FROM PROGRAM 'echo 1'"]],
     ['a large object', ['SELECT lo_create(4711)']],
     ['LISTEN', ['LISTEN x']],
-    ['two-phase commit', ['BEGIN', 'INSERT INTO other VALUES (2)', "PREPARE TRANSACTION 'x'", 'ROLLBACK']],
-    ['another search path', ['SET search_path = pg_catalog']],
-    ['bytes that are not UTF-8', [Buffer.from('SELECT 1 -- \xff\0', 'latin1')]],
-    ['a text that takes more memory to read than it may', [`SELECT ${'a,'.repeat(500_000)}a`]],
-    ['a million parentheses', [`SELECT ${'('.repeat(1e6)}1${')'.repeat(1e6)}`]],
+    ['two-phase commit', ['BEGIN', 'INSERT INTO other VALUES (2)', "PREPARE TRANSACTION 'x'", "ROLLBACK PREPARED 'x'", 'ROLLBACK']],
+    ['another search path, and a name without a schema', ['SET search_path = other, public', 'SELECT * FROM victim']],
+    ['bytes that are not UTF-8', [Buffer.from('SELECT 1 -- \xff\0', 'latin1')], ['22021']],
+    ['a text that takes more memory to read than it may', [`SELECT ${'a,'.repeat(500_000)}a`], ['42703']],
+    ['a million parentheses', [`SELECT ${'('.repeat(1e6)}1${')'.repeat(1e6)}`], ['42601']],
   ]
-  for (const [name, texts] of refused)
+  for (const [name, texts, there = []] of refused)
     test(`${name}: refused, and the session goes on`, async () => {
+      const past = await direct()
+      assert.deepEqual(await send(past, texts), there)
+      await past.end()
       const through = await WireClient.connect(harness.port, { password: TOKEN })
       assert.ok((await send(through, texts)).includes('42501'))
       assert.deepEqual(await send(through, ['SELECT 1']), [])
@@ -280,6 +285,8 @@ describe('hidden statements', () => {
     )
     for (const text of denied) assert.ok(text === '' || !allowed.has(text), text)
     const log = server.log()
+    // Multi-line texts are logged in several lines: their first one is enough.
+    for (const text of denied) if (text !== '') assert.ok(!log.includes(`<> LOG:  statement: ${text.split('\n')[0]!.slice(0, 1000)}`), `the server got ${text}`)
     for (const text of allowed) if (!/\n|^[0-9a-f]{64}$/.test(text) && text.length < 1000) assert.ok(log.includes(text), text)
   })
 

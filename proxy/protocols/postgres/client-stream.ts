@@ -1,9 +1,10 @@
 // Reads what the agent sends, from a view of the bytes, and decides of each message whether it goes on as it came, is held,
 // or is refused. PostgreSQL documentation, 54.2 "Message Flow", 54.7 "Message Formats".
 import type { Session } from '../../session.ts'
-import { Commands, DROP, PASS, type Verdict } from './commands.ts'
+import { Commands } from './commands.ts'
 import type { CommandRun } from './command-run.ts'
 import { CopyDigest } from './copy-digest.ts'
+import { DROP, PASS, type Verdict } from './denials.ts'
 import type { Pipeline } from './pipeline.ts'
 import { HEADER, ProtocolViolation } from './wire.ts'
 
@@ -201,7 +202,7 @@ export class ClientStream {
     }
     if (pipeline.exclusive) return 'hold'
     // A COPY failed while its data was on the way: the target would ignore the rest of it.
-    if (!pipeline.strayCopy && !this.#commands.discarding) throw new ProtocolViolation('CopyData outside of COPY')
+    if (!pipeline.strayCopy && !this.#commands.denials.discarding) throw new ProtocolViolation('CopyData outside of COPY')
     this.#dataTo = 'dropped'
     this.#dataLeft = length - 4
     return DROP
@@ -214,7 +215,7 @@ export class ClientStream {
       return PASS
     }
     if (pipeline.exclusive) return 'hold'
-    if (!pipeline.strayCopy && !this.#commands.discarding) throw new ProtocolViolation('CopyDone or CopyFail outside of COPY')
+    if (!pipeline.strayCopy && !this.#commands.denials.discarding) throw new ProtocolViolation('CopyDone or CopyFail outside of COPY')
     pipeline.strayCopy = false
     return DROP
   }
@@ -223,6 +224,6 @@ export class ClientStream {
   #tooLarge(type: number, length: number): Verdict {
     this.#skipLeft = 1 + length - HEADER
     this.#bytes = HEADER
-    return { ...this.#commands.tooLarge(type, length), drop: true }
+    return { ...this.#commands.denials.tooLarge(type, length), drop: true }
   }
 }

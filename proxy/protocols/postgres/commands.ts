@@ -1,32 +1,20 @@
 // Judges each message of the agent's that can have an effect, after it is in the record and before it is forwarded.
-//
-// What is denied must fail at the target too, or what belonged together would half happen: in its place goes an Execute of
-// a portal that does not exist, which makes the target fail and abort the pipeline or transaction.
-import { randomBytes } from 'node:crypto'
 import { noFacts } from '../../decide/facts.ts'
 import type { Redactor } from '../../record/redactor.ts'
 import type { Session } from '../../session.ts'
 import { attribute, parameterAttributes, parameterTexts, textAttributes } from './command-attributes.ts'
 import { CommandRun } from './command-run.ts'
 import { decodeBind, decodeExecute, decodeFunctionCall, decodeNamed, decodeParse, type BindMessage } from './frontend-messages.ts'
+import { Denials, DROP, PASS, type Verdict } from './denials.ts'
 import { Judge } from './judge.ts'
 import type { Statement } from './names.ts'
 import { endPortal, type Pipeline } from './pipeline.ts'
-import { cannotRecord, unknownName, type Refusal } from './refusals.ts'
+import { cannotRecord, unknownName } from './refusals.ts'
 import { unreadable, type Analysis } from './sql/facts.ts'
 import { redactSql } from './sql/redact.ts'
 import { TextReader } from './statement-text.ts'
-import { code, cstrings, errorResponse, FieldReader, message, ProtocolViolation, type PostgresError } from './wire.ts'
+import { code, cstrings, FieldReader, message, ProtocolViolation } from './wire.ts'
 
-/** `before` goes to the target ahead of the message; `drop`: the message itself does not go. */
-export interface Verdict {
-  before?: Buffer
-  drop?: boolean
-}
-
-export const PASS: Verdict = {}
-export const DROP: Verdict = { drop: true }
-const syncMessage = message('S')
 const PROTOCOL_STATEMENT = 'S'
 /** Message types (54.7) as they stand on the wire. */
 const M = { Q: code('Q'), P: code('P'), B: code('B'), D: code('D'), E: code('E'), C: code('C'), F: code('F'), S: code('S') } as const
@@ -47,16 +35,16 @@ export class Commands {
   readonly #session: Session
   readonly #begins: (run: CommandRun) => void
   readonly #judge: Judge
+  readonly denials: Denials
   readonly #texts = new TextReader()
   /** The last command that this turn bound: an Execute of it needs no event of its own. */
   #lastBound: CommandRun | undefined
-  /** Something was denied: the rest, up to the Sync, is not forwarded; the target would ignore it. */
-  discarding = false
 
   constructor(pipeline: Pipeline, session: Session, begins: (run: CommandRun) => void) {
     this.#pipeline = pipeline
     this.#session = session
     this.#judge = new Judge(session)
+    this.denials = new Denials(pipeline, session)
     this.#begins = begins
   }
 
@@ -106,25 +94,10 @@ export class Commands {
       case M.F:
         return this.#functionCall(fields)
       case M.S:
-        return this.#sync()
+        return this.denials.sync()
       default:
         throw new ProtocolViolation(`message of type ${JSON.stringify(String.fromCharCode(type))} is unknown or out of place`)
     }
-  }
-
-  /** A message above `maxCommandBytes`: recorded by its size, denied. */
-  tooLarge(type: number, length: number): Verdict {
-    const max = this.#session.access.config.recording.maxCommandBytes
-    const { record } = this.#session
-    const command = record.command({ 'agentaccess.message': String.fromCharCode(type), 'agentaccess.command.bytes': length })
-    const text = `the command has ${length} bytes, and at most ${max} are let through`
-    record.decision(command, { action: 'deny', rule: 'built-in/max-command-bytes', message: text, revision: this.#session.access.policy.revision })
-    const run = new CommandRun(record, command)
-    run.denied('built-in/max-command-bytes', '54000')
-    return this.#refuse(
-      { severity: 'ERROR', sqlstate: '54000', message: text, hint: `spec.recording.maxCommandBytes sets the limit. Session ${this.#session.id}.` },
-      type === M.Q || type === M.F,
-    )
   }
 
   #query(fields: FieldReader): Verdict | 'hold' {
@@ -133,13 +106,13 @@ export class Commands {
     const read = this.#texts.read(bytes, this.#redactor)
     if (read === 'hold') return 'hold'
     const { text, analysis } = read
-    const judged = this.#judge.judge('command', analysis, text, () => `${textAttributes(read)},"agentaccess.message":"Query"}`, this.discarding)
+    const judged = this.#judge.judge('command', analysis, text, () => `${textAttributes(read)},"agentaccess.message":"Query"}`, this.denials.discarding)
     if (judged === 'hold') return 'hold'
     this.#texts.judged()
     const run = new CommandRun(this.#session.record, judged.command, analysis.statements)
     const refusal = this.#judge.refusalOf(judged.decision)
-    if (refusal) return this.#deny(run, refusal, true)
-    if (this.discarding) return this.#skipped(run)
+    if (refusal) return this.denials.deny(run, refusal, true)
+    if (this.denials.discarding) return this.denials.skipped(run)
     const expected = { kind: 'query', ours: false, run } as const
     this.#forwards(run, analysis)
     this.#pipeline.push(expected)
@@ -163,7 +136,7 @@ export class Commands {
       text,
       () =>
         `${attributes}${attribute('agentaccess.statement.name', name, this.#redactor)}${parameterTypes.length > 0 ? attribute('agentaccess.statement.parameter_types', parameterTypes, this.#redactor) : ''}}`,
-      this.discarding,
+      this.denials.discarding,
     )
     if (judged === 'hold') return 'hold'
     this.#texts.judged()
@@ -171,9 +144,9 @@ export class Commands {
     const refusal = this.#judge.refusalOf(judged.decision)
     const { statements, segment, epoch } = this.#pipeline
     const statement: Statement = { name, text, binary, analysis, parameterTypes, attributes, redactor: this.#redactor, parse: Buffer.from(raw), epoch }
-    if (refusal || this.discarding) this.#pipeline.discarded.set(name, statement)
-    if (refusal) return this.#deny(run, refusal, false)
-    if (this.discarding) return DROP
+    if (refusal || this.denials.discarding) this.#pipeline.discarded.set(name, statement)
+    if (refusal) return this.denials.deny(run, refusal, false)
+    if (this.denials.discarding) return DROP
     this.#begins(run)
     this.#pipeline.push({ kind: 'parse', ours: false, settles: statements.change(name, segment, statement), run, statement })
     return PASS
@@ -183,8 +156,8 @@ export class Commands {
     const bind = decodeBind(fields)
     const { statements, portals, segment } = this.#pipeline
     const found = statements.lookup(bind.statement, segment)
-    if (found === 'later' && !this.discarding) return 'hold'
-    const ignored = this.discarding || this.#pipeline.skipping
+    if (found === 'later' && !this.denials.discarding) return 'hold'
+    const ignored = this.denials.discarding || this.#pipeline.skipping
     const statement = (ignored ? this.#pipeline.discarded.get(bind.statement) : undefined) ?? (typeof found === 'object' ? found.found : undefined)
     const analysis = statement?.analysis ?? unknownStatement
     const text = statement?.text ?? ''
@@ -193,16 +166,16 @@ export class Commands {
       analysis,
       text,
       () => this.#boundAttributes(bind, statement),
-      this.discarding,
+      this.denials.discarding,
       () => parameterTexts(bind.values, statement?.parameterTypes ?? []),
     )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
-    if (this.discarding) return this.#skipped(run)
+    if (this.denials.discarding) return this.denials.skipped(run)
     const refusal =
       this.#judge.refusalOf(judged.decision) ??
       (statement || !this.#mayBeSqlName(bind.statement) ? undefined : unknownName('prepared statement', bind.statement, '26000'))
-    if (refusal) return this.#deny(run, refusal, false)
+    if (refusal) return this.denials.deny(run, refusal, false)
     const again = statement ? this.#prepareAgain(statement) : undefined
     this.#forwards(run, analysis)
     const portal = { name: bind.portal, run, epoch: this.#pipeline.epoch }
@@ -225,7 +198,7 @@ export class Commands {
 
   #describe(fields: FieldReader): Verdict | 'hold' {
     const { kind, name } = decodeNamed(fields)
-    if (this.discarding) return DROP
+    if (this.denials.discarding) return DROP
     const { statements, portals, segment } = this.#pipeline
     const found = kind === PROTOCOL_STATEMENT ? statements.lookup(name, segment) : portals.lookup(name, segment)
     if (found === 'later') return 'hold'
@@ -237,7 +210,7 @@ export class Commands {
 
   #execute(fields: FieldReader): Verdict | 'hold' {
     const { portal: name, maxRows } = decodeExecute(fields)
-    if (this.discarding) return DROP
+    if (this.denials.discarding) return DROP
     const { portals, segment, epoch } = this.#pipeline
     const found = portals.lookup(name, segment)
     if (found === 'later') return 'hold'
@@ -250,12 +223,12 @@ export class Commands {
     if (!portal || (name !== '' && portal.epoch !== epoch)) {
       const { rule, response } = unknownName('portal', name, '34000', portal !== undefined)
       this.#session.record.decision(portal?.run.command, { action: 'deny', rule, message: response.message, revision: this.#session.access.policy.revision })
-      return this.#refuse(response, false)
+      return this.denials.refuse(response, false)
     }
     const blocked = this.#session.blocked()
     if (blocked !== undefined) {
       this.#session.refusedUnrecorded(blocked)
-      return this.#refuse(cannotRecord(blocked, this.#session.id), false)
+      return this.denials.refuse(cannotRecord(blocked, this.#session.id), false)
     }
     const { run } = portal
     if (run !== this.#lastBound || run.executed) this.#session.record.execute(run.command, maxRows > 0 ? { 'agentaccess.execute.max_rows': maxRows } : {})
@@ -274,7 +247,7 @@ export class Commands {
 
   #close(fields: FieldReader): Verdict {
     const { kind, name } = decodeNamed(fields)
-    if (this.discarding) return DROP
+    if (this.denials.discarding) return DROP
     const { statements, portals, segment } = this.#pipeline
     if (kind === PROTOCOL_STATEMENT) {
       this.#pipeline.push({ kind: 'close', ours: false, settles: statements.change(name, segment, undefined) })
@@ -294,53 +267,20 @@ export class Commands {
       text,
       () =>
         `{"db.operation.name":"FUNCTION CALL","agentaccess.operations":["FUNCTION CALL"],"agentaccess.message":"FunctionCall","agentaccess.function.oid":${functionOid}${this.#parameters ? parameterAttributes(values, [], this.#redactor) : ''}}`,
-      this.discarding,
+      this.denials.discarding,
+      () => parameterTexts(values, []),
     )
     if (judged === 'hold') return 'hold'
     const run = new CommandRun(this.#session.record, judged.command)
     const refusal = this.#judge.refusalOf(judged.decision)
-    if (refusal) return this.#deny(run, refusal, true)
-    if (this.discarding) return this.#skipped(run)
+    if (refusal) return this.denials.deny(run, refusal, true)
+    if (this.denials.discarding) return this.denials.skipped(run)
     const expected = { kind: 'function', ours: false, run } as const
     this.#forwards(run, analysis)
     this.#pipeline.push(expected)
     this.#pipeline.exclusive = expected
     this.#pipeline.segment++
     return PASS
-  }
-
-  #sync(): Verdict {
-    this.discarding = false
-    this.#pipeline.push({ kind: 'sync', ours: false })
-    this.#pipeline.segment++
-    if (this.#pipeline.renamedSinceSync) this.#pipeline.epoch++
-    this.#pipeline.renamedSinceSync = false
-    return PASS
-  }
-
-  #deny(run: CommandRun, { rule, response }: Refusal, simple: boolean): Verdict {
-    // Number 0: what could not be recorded has no result either.
-    if (run.command > 0) run.denied(rule, response.sqlstate)
-    return this.#refuse(response, simple)
-  }
-
-  /** In place of the message: an Execute that fails. `simple`: the agent waits for ReadyForQuery without a Sync. */
-  #refuse(response: PostgresError, simple: boolean): Verdict {
-    if (this.discarding) return DROP
-    // New each time: an agent that knew it could declare a cursor of that name.
-    const failing = message('E', Buffer.concat([cstrings(randomBytes(16).toString('hex')), Buffer.alloc(4)]))
-    this.#pipeline.push({ kind: 'denied', ours: true, response: errorResponse(response) })
-    if (!simple) {
-      this.discarding = true
-      return { before: failing, drop: true }
-    }
-    this.#sync()
-    return { before: Buffer.concat([failing, syncMessage]), drop: true }
-  }
-
-  #skipped(run: CommandRun): Verdict {
-    run.ends('skipped')
-    return DROP
   }
 
   #forwards(run: CommandRun, analysis: Analysis): void {

@@ -150,6 +150,11 @@ export class Relay {
   /** The agent is gone. What it had asked for may still be answered; then the target's connection ends. */
   #clientLeft(why: string | undefined): void {
     if (this.#ended || this.#clientGone !== undefined) return
+    // It leaves because the target has said that it does.
+    if (this.#pipeline.farewell !== undefined) {
+      this.#targetLeft('')
+      return
+    }
     this.#clientGone = why ?? ''
     if (this.#pipeline.idle) this.#endAfterClient()
     else {

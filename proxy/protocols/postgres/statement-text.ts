@@ -17,6 +17,7 @@ export interface StatementText {
 }
 
 interface Large {
+  bytes: number
   text: string
   done: StatementText | undefined
   promise: Promise<void>
@@ -38,12 +39,14 @@ export class TextReader {
 
   /** `hold`: it is being read elsewhere; asked again with the same text, and only with that, it has the answer. */
   read(bytes: Buffer, redactor: Redactor): StatementText | 'hold' {
+    // Most probably it is the same; where it is not, that is seen when the answer is there.
+    if (this.#large && !this.#large.done && this.#large.bytes === bytes.length) return 'hold'
     const { text, binary } = decodeText(bytes)
     if (this.#large && this.#large.text === text) return this.#large.done ?? 'hold'
     if (text.length <= LARGE && !parserBroken) return { text, binary, analysis: binary ? notUtf8 : analyse(text), recorded: redactSql(text, redactor) }
-    const large: Large = { text, done: undefined, promise: Promise.resolve() }
+    const large: Large = { bytes: bytes.length, text, done: undefined, promise: Promise.resolve() }
     large.promise = readLarge(text, redactor).then(({ analysis, recorded }) => {
-      large.done = { text, binary, analysis: binary ? notUtf8 : analysis, recorded: recorded ?? redactSql(text, redactor) }
+      large.done = { text, binary, analysis: binary ? { ...analysis, ...notUtf8 } : analysis, recorded }
     })
     this.#large = large
     return 'hold'

@@ -18,6 +18,8 @@ export interface Analysis {
   statements: number | undefined
   /** Why the text can't be read. */
   unreadable?: string
+  /** Why it can't be told what of the text may be recorded. */
+  unrecordable?: string
   /** Whether running it can change what names of statements and portals mean. */
   renames: boolean
   /** Whether it can make the server ask for data. */

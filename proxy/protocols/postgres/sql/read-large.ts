@@ -7,8 +7,8 @@ import type { LargeText, ReadingReport } from './reading-thread.ts'
 import { speaksOfRoles } from './roles.ts'
 
 export interface LargeReading {
-  /** The text as it may be recorded; undefined where the thread died before it had it. */
-  recorded: string | undefined
+  /** The text as it may be recorded; nothing of it where the thread died before it had that: then the analysis says so. */
+  recorded: string
   analysis: Analysis
 }
 
@@ -30,12 +30,15 @@ export function readLarge(text: string, redactor: Redactor): Promise<LargeReadin
 async function readNow(large: LargeText): Promise<LargeReading> {
   const thread = takeThread()
   const { recorded, result } = await thread.read(large)
-  if (typeof result !== 'string') {
+  if (typeof result !== 'string' && recorded !== undefined) {
     if (!thread.ended) keepThread(thread)
     return { recorded, analysis: result }
   }
   thread.end()
-  return { recorded, analysis: { ...unreadable(result), rolesChanged: speaksOfRoles(large.text) ? ['*'] : [] } }
+  const why = typeof result === 'string' ? result : 'it was not searched for what is not to be recorded'
+  const analysis = { ...unreadable(why), rolesChanged: speaksOfRoles(large.text) ? ['*'] : [] }
+  // To search it here would hold up everyone else.
+  return recorded === undefined ? { recorded: '[REDACTED]', analysis: { ...analysis, unrecordable: why } } : { recorded, analysis }
 }
 
 class ReadingThread {
