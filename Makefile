@@ -56,4 +56,5 @@ bench: node_modules/.setup ## Speed, as ratios to a direct connection and to PgB
 	$(NODE) e2e/bench/bench.ts
 
 soak: setup ## The long form of the random tests
+	SOAK=1 $(NODE) --test $(UNIT_TESTS)
 	SOAK=1 $(E2E) --test-timeout=3600000 $(E2E_TESTS)
