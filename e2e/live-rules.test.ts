@@ -77,6 +77,16 @@ describe('live rules', () => {
     await again.end()
   })
 
+  test('with other credentials for new sessions, the role that a session has logged in as is protected all the same', async () => {
+    const client = await WireClient.connect(serve.port, { password: TOKEN })
+    const before = serve.log().length
+    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('username: app', 'username: friend'))
+    while (!IN_FORCE.test(serve.log().slice(before))) await new Promise((resolve) => setTimeout(resolve, 50))
+    for (const role of ['app', 'friend']) assert.match((await client.ask(query(`ALTER ROLE ${role} PASSWORD 'new'`))).toString(), /built-in\/injected-role/)
+    await client.end()
+    await change('', IN_FORCE)
+  })
+
   test('sessions of an agent that is listed no more end; an access that is gone listens no more', async () => {
     const client = await WireClient.connect(serve.port, { password: TOKEN })
     const before = serve.log().length

@@ -3,7 +3,7 @@ import { RE2JS } from 're2js'
 
 const REDACTED = '[REDACTED]'
 /** A value above this is taken out whole where there are patterns: to search it would hold up every other session. */
-const MAX_SEARCHED = 1024 * 1024
+const MAX_SEARCHED = 64 * 1024
 
 /** UTF-16 offsets. */
 export interface Range {

@@ -7,20 +7,15 @@ import { ScramError, ScramServer } from '../../identify/scram.ts'
 import type { Access } from '../../protocol.ts'
 import { isLoopback } from './connect-target.ts'
 import type { PacketReader } from './packet-reader.ts'
-import { authentication, AUTHENTICATION, cstrings, FieldReader, ProtocolViolation, type PostgresError } from './wire.ts'
+import { FatalRefusal } from './refusals.ts'
+import { authentication, AUTHENTICATION, cstrings, FieldReader, ProtocolViolation } from './wire.ts'
 
 const MAX_PASSWORD_BYTES = 64 * 1024
 const MECHANISM = 'SCRAM-SHA-256'
 
 /** The connection does not become a session: what the client is told and the record says. */
-export class Refused extends Error {
+export class Refused extends FatalRefusal {
   override readonly name = 'Refused'
-  readonly response: PostgresError
-
-  constructor(response: Omit<PostgresError, 'severity'>) {
-    super(response.message)
-    this.response = { severity: 'FATAL', ...response }
-  }
 }
 
 /** @throws Refused */

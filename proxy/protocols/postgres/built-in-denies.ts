@@ -4,12 +4,16 @@ import type { BuiltInDeny } from '../../decide/policy.ts'
 import { isReadableEncoding } from './encodings.ts'
 import type { Analysis } from './sql/facts.ts'
 
-/** `hasRules`: whether there is anything that a statement could be hiding from. */
-export function builtInDeny({ rolesChanged, encodings, facts, unrecordable }: Analysis, username: string, hasRules: boolean): BuiltInDeny | undefined {
+/** `injected`: the names of the role that is not to be changed. `hasRules`: whether there is anything that a statement could be hiding from. */
+export function builtInDeny(
+  { rolesChanged, encodings, facts, unrecordable }: Analysis,
+  injected: readonly string[],
+  hasRules: boolean,
+): BuiltInDeny | undefined {
   if (unrecordable !== undefined)
     return { rule: 'built-in/cannot-record', message: `it can't be told what of this command may be recorded, so it is not let through: ${unrecordable}` }
   const login = 'the password, validity or membership of the role that the proxy logs in as'
-  if (rolesChanged.some((role) => role === 'CURRENT_USER' || role === 'SESSION_USER' || role === username))
+  if (rolesChanged.some((role) => role === 'CURRENT_USER' || role === 'SESSION_USER' || injected.includes(role)))
     return { rule: 'built-in/injected-role', message: `this would change ${login}` }
   if (rolesChanged.includes('*'))
     return { rule: 'built-in/injected-role', message: `this speaks of roles, and can't be read in full: it could change ${login}` }

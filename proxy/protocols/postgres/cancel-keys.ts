@@ -1,6 +1,7 @@
 // The keys that sessions gave to their clients. A CancelRequest comes over a connection of its own and has nothing but such
 // a key: it reaches the backend of that session, and no other's.
 import { randomBytes, timingSafeEqual } from 'node:crypto'
+import type { PostgresTarget } from '../../config.ts'
 import type { Session } from '../../session.ts'
 import { message } from './wire.ts'
 
@@ -8,6 +9,8 @@ const SECRET_BYTES = 4
 
 export interface Cancellable {
   session: Session
+  /** Where it runs: the access may have another target by now. */
+  target: PostgresTarget
   /** The key that the target gave to the proxy. */
   processId: number
   secret: Buffer

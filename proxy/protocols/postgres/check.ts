@@ -39,6 +39,6 @@ export async function checkCommand(config: AccessConfig, { text, parameters, age
     session: { id: '', commands: 1, denied: 0, errors: 0, rows: 0 },
     now,
   }
-  const decision = policy.decide(() => facts, builtInDeny(analysis, target.username, policy.hasRules), analysis.unreadable)
+  const decision = policy.decide(() => facts, builtInDeny(analysis, [target.username], policy.hasRules), analysis.unreadable)
   return { decision, facts, unreadable: analysis.unreadable }
 }

@@ -46,9 +46,9 @@ export class ClientStream {
   #begun: CommandRun[] = []
   #copy: CopyDigest | undefined
 
-  constructor(pipeline: Pipeline, session: Session) {
+  constructor(pipeline: Pipeline, session: Session, role: string) {
     this.#pipeline = pipeline
-    this.#commands = new Commands(pipeline, session, (run) => this.#begun.push(run))
+    this.#commands = new Commands(pipeline, session, role, (run) => this.#begun.push(run))
     this.#session = session
   }
 

@@ -40,10 +40,10 @@ export class Commands {
   /** The last command that this turn bound: an Execute of it needs no event of its own. */
   #lastBound: CommandRun | undefined
 
-  constructor(pipeline: Pipeline, session: Session, begins: (run: CommandRun) => void) {
+  constructor(pipeline: Pipeline, session: Session, role: string, begins: (run: CommandRun) => void) {
     this.#pipeline = pipeline
     this.#session = session
-    this.#judge = new Judge(session)
+    this.#judge = new Judge(session, role)
     this.denials = new Denials(pipeline, session)
     this.#begins = begins
   }

@@ -7,22 +7,17 @@ import type { PostgresTarget } from '../../config.ts'
 import { ScramClient, ScramError, tlsServerEndPoint } from '../../identify/scram.ts'
 import { encodingRefused, isReadableEncoding } from './encodings.ts'
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
+import { FatalRefusal } from './refusals.ts'
 import { encodeCancel, encodeSslRequest, encodeStartup } from './startup.ts'
-import { AUTHENTICATION, errorFields, FieldReader, ProtocolViolation, type PostgresError } from './wire.ts'
+import { AUTHENTICATION, errorFields, FieldReader, ProtocolViolation } from './wire.ts'
 
 const CONNECT_MS = 10_000
 const START_MS = 60_000
 const MAX_MESSAGE = 1024 * 1024
 
 /** The target can't be used now: what the client is told, and what the record says. */
-export class TargetError extends Error {
+export class TargetError extends FatalRefusal {
   override readonly name = 'TargetError'
-  readonly response: PostgresError
-
-  constructor(response: Omit<PostgresError, 'severity'>) {
-    super(response.message)
-    this.response = { severity: 'FATAL', ...response }
-  }
 }
 
 export interface TargetSocket {

@@ -16,10 +16,13 @@ interface Waiting {
 
 export class Judge {
   readonly #session: Session
+  /** The role that the proxy has logged in as; the access may have another one by now. */
+  readonly #role: string
   #waiting: Waiting | undefined
 
-  constructor(session: Session) {
+  constructor(session: Session, role: string) {
     this.#session = session
+    this.#role = role
   }
 
   /** Resolves when the decision that holds a message is there; undefined where none is waited for. */
@@ -57,7 +60,7 @@ export class Judge {
     // The target ignores the rest of a pipeline that has failed: there is nothing to decide.
     if (ignored) return { command, decision: { action: 'allow' } }
     const { config, policy } = this.#session.access
-    const builtIn = builtInDeny(analysis, config.target.username, policy.hasRules)
+    const builtIn = builtInDeny(analysis, [this.#role, config.target.username], policy.hasRules)
     const understood: Understood = { text, facts: analysis.facts, parameters, builtIn, unreadable: analysis.unreadable }
     const decision = this.#session.decide(command, understood)
     if (!(decision instanceof Promise)) return { command, decision }

@@ -115,9 +115,9 @@ export class PostgresProtocol implements Protocol {
     try {
       const started = await startTarget(connection, target, database, startup.parameters)
       if (left) throw new ConnectionEnded('the client left before the target was ready')
-      const key = this.#keys.add({ session, processId: started.processId, secret: started.secret })
+      const key = this.#keys.add({ session, target, processId: started.processId, secret: started.secret })
       socket.write(Buffer.concat([authentication(AUTHENTICATION.ok), ...started.greeting, key.backendKeyData, started.ready]))
-      const relay = new Relay({ client: socket, target: connection.socket, session })
+      const relay = new Relay({ client: socket, target: connection.socket, session, role: target.username })
       return () => relay.run().finally(key.remove)
     } catch (error) {
       connection.socket.destroy()
@@ -136,7 +136,7 @@ export class PostgresProtocol implements Protocol {
     const { session } = found
     session.record.cancel(undefined, { ...attributes, 'agentaccess.cancel.matched': true })
     await new Promise<void>((resolve, reject) => session.pass(resolve, (reason) => reject(new Error(reason))))
-    await cancelAtTarget(access.config.target, found.processId, found.secret)
+    await cancelAtTarget(found.target, found.processId, found.secret)
   }
 }
 

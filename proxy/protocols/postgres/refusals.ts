@@ -1,15 +1,19 @@
 // What a client is told where a command does not go on, and by which rule.
 import type { PostgresError } from './wire.ts'
 
-/** The session can't go on, whoever caused it. */
-export class SessionRefused extends Error {
-  override readonly name = 'SessionRefused'
+/** The connection ends, and this is what the client is told. */
+export abstract class FatalRefusal extends Error {
   readonly response: PostgresError
 
   constructor(response: Omit<PostgresError, 'severity'>) {
     super(response.message)
     this.response = { severity: 'FATAL', ...response }
   }
+}
+
+/** The session can't go on, whoever caused it. */
+export class SessionRefused extends FatalRefusal {
+  override readonly name = 'SessionRefused'
 }
 
 export interface Refusal {

@@ -19,6 +19,8 @@ export interface RelayEnds {
   client: Socket
   target: Socket
   session: Session
+  /** The role that the proxy has logged in as. */
+  role: string
 }
 
 export class Relay {
@@ -34,12 +36,12 @@ export class Relay {
   #ended = false
   #lastAnswers: NodeJS.Timeout | undefined
 
-  constructor({ client, target, session }: RelayEnds) {
+  constructor({ client, target, session, role }: RelayEnds) {
     this.#client = client
     this.#target = target
     this.#session = session
     this.#pipeline = new Pipeline(session.record)
-    this.#fromClient = new ClientStream(this.#pipeline, session)
+    this.#fromClient = new ClientStream(this.#pipeline, session, role)
     this.#fromTarget = new TargetStream(this.#pipeline, session)
     this.#done = new Promise((resolve) => {
       this.#finish = resolve

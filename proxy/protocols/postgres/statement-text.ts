@@ -1,7 +1,7 @@
 // The text of a statement, read: what it means, and what of it may be recorded.
 import type { Redactor } from '../../record/redactor.ts'
 import { decodeText } from './decode-text.ts'
-import { analyse } from './sql/analyse.ts'
+import { analyse, remember, remembered } from './sql/analyse.ts'
 import { unreadable, type Analysis } from './sql/facts.ts'
 import { parserBroken } from './sql/parser.ts'
 import { readLarge } from './sql/read-large.ts'
@@ -44,8 +44,12 @@ export class TextReader {
     const { text, binary } = decodeText(bytes)
     if (this.#large && this.#large.text === text) return this.#large.done ?? 'hold'
     if (text.length <= LARGE && !parserBroken) return { text, binary, analysis: binary ? notUtf8 : analyse(text), recorded: redactSql(text, redactor) }
+    // To search it for many patterns takes long, too.
+    const known = binary || redactor.patterns.length > 0 ? undefined : remembered(text)
+    if (known) return { text, binary, analysis: known, recorded: redactSql(text, redactor) }
     const large: Large = { bytes: bytes.length, text, done: undefined, promise: Promise.resolve() }
     large.promise = readLarge(text, redactor).then(({ analysis, recorded }) => {
+      if (!binary) remember(text, analysis)
       large.done = { text, binary, analysis: binary ? { ...analysis, ...notUtf8 } : analysis, recorded }
     })
     this.#large = large

@@ -11,7 +11,7 @@ import { withoutLiterals } from './without-literals.ts'
 /** Above this the parser could need more memory than the whole proxy should. */
 const MAX_PARSED_CHARACTERS = 1024 * 1024
 const CACHED_BYTES = 8 * 1024 * 1024
-const LONGEST_CACHED = 8 * 1024
+const LONGEST_CACHED = 32 * 1024
 /** Bodies in bodies in bodies. */
 const DEEPEST_BODY = 8
 
@@ -19,20 +19,37 @@ const cache = new Map<string, Analysis>()
 let cachedBytes = 0
 
 export function analyse(text: string): Analysis {
-  if (text.length > LONGEST_CACHED) return analyseAfresh(text)
-  const key = withoutLiterals(text)
-  const known = cache.get(key)
+  const key = keyOf(text)
+  const known = key === undefined ? undefined : cache.get(key)
   if (known) return known
   const analysis = analyseAfresh(text)
+  if (key !== undefined) keep(key, analysis)
+  return analysis
+}
+
+/** What is known of a text, or of one that differs from it in its literals only. */
+export function remembered(text: string): Analysis | undefined {
+  const key = keyOf(text)
+  return key === undefined ? undefined : cache.get(key)
+}
+
+/** For what was analysed elsewhere. */
+export function remember(text: string, analysis: Analysis): void {
+  const key = keyOf(text)
+  if (key !== undefined) keep(key, analysis)
+}
+
+const keyOf = (text: string): string | undefined => (text.length > LONGEST_CACHED ? undefined : withoutLiterals(text))
+
+function keep(key: string, analysis: Analysis): void {
   // Another literal may be readable where this one was not: one agent's mistake must not deny what another sends.
-  if (analysis.unreadable !== undefined) return analysis
+  if (analysis.unreadable !== undefined) return
   if (cachedBytes > CACHED_BYTES) {
     cache.clear()
     cachedBytes = 0
   }
   cache.set(key, analysis)
   cachedBytes += 2 * (key.length + JSON.stringify(analysis).length)
-  return analysis
 }
 
 /** As analyse, without what it remembers. */
