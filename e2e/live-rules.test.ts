@@ -45,7 +45,7 @@ describe('live rules', () => {
 
   test('a rule that comes, changes and goes is in force from the next command, in a session that goes on', async () => {
     const client = await WireClient.connect(serve.port, { password: TOKEN })
-    await client.ask([parse('s', 'DELETE FROM t'), sync()])
+    await client.ask([parse('s', 'DELETE FROM t'), parse('early', "SELECT 'secret-early'"), sync()])
     const deletes = async () => [...codes(await client.ask([bind('', 's'), execute(''), sync()])), ...codes(await client.ask(query('DELETE FROM t')))]
     assert.deepEqual(await deletes(), [])
     await change(rule('no-delete', "'DELETE' in command.operations", 'Deny'), IN_FORCE)
@@ -62,6 +62,7 @@ describe('live rules', () => {
     assert.deepEqual(await deletes(), [])
     await change('  recording: {redact: ["secret-[a-z]+"], maxCommandBytes: 1Ki}', IN_FORCE)
     assert.deepEqual(codes(await client.ask(query("SELECT 'secret-word'"))), [])
+    assert.deepEqual(codes(await client.ask([bind('', 'early'), execute(''), sync()])), [])
     assert.deepEqual(codes(await client.ask(query(`SELECT '${'x'.repeat(1024)}'`))), ['54000'])
     await client.end()
   })
@@ -120,6 +121,11 @@ describe('live rules', () => {
     for (const event of first)
       if (event.kind === 'decision' && event.rule === 'no-delete') assert.equal(event.revision, revisions[event.action === 'deny' ? 0 : 2])
     assert.ok(!JSON.stringify(first).includes('secret-word'))
+    assert.deepEqual(
+      first.filter((event) => JSON.stringify(event).includes('secret-early')).map(({ kind }) => kind),
+      ['statement'],
+      'only where it was prepared, before the pattern came',
+    )
     const ends = all.flatMap((events) => events.flatMap((event) => (event.kind === 'session.ended' ? [`${event.by}: ${event.reason ?? ''}`] : [])))
     for (const end of ['suspended: the access is suspended', 'policy: agent claude is not listed any more', 'suspended: the access was deleted'])
       assert.ok(ends.includes(end), ends.join('; '))

@@ -56,6 +56,7 @@ describe('secrets', () => {
     "SELECT 'https://db/?password=s3cret-of-query&x=1'",
     "CREATE SUBSCRIPTION s CONNECTION 'host=db password=s3cret-of-subscription' PUBLICATION p",
     "DO $$ BEGIN RAISE EXCEPTION 'can not reach postgresql://me:s3cret-of-error@db'; END $$",
+    "DO $$ BEGIN RAISE EXCEPTION 'x' USING DETAIL = 'ALTER ROLE a PASSWORD ''s3cret-in-detail'''; END $$",
     "DO $$ BEGIN EXECUTE 'ALTER ROLE nobody PASSWORD ''s3cret-in-do'''; END $$",
   ]
 
