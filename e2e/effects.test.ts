@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { Session, type Decision } from '@agentaccess/proxy/seam'
-import { gists, makeRole, ROLE, startHarness, TOKEN, type Harness } from './harness.ts'
+import { accessFor, gists, makeRole, ROLE, startHarness, TOKEN, type Harness } from './harness.ts'
 import { startPostgres, type PostgresServer } from './postgres.ts'
 import { Scope } from './scope.ts'
 import { build, errorCode, messages, types, WireClient } from './wire-client.ts'
@@ -299,6 +299,46 @@ describe('effects', () => {
     } finally {
       Session.prototype.decide = original
       await harness.stop()
+    }
+  })
+
+  test('a decision is for one command: where that is refused for another reason meanwhile, the next one gets its own', async () => {
+    const original = Object.getOwnPropertyDescriptor(Session.prototype, 'decide')!.value as Session['decide']
+    let answer: (decision: Decision) => void = () => {}
+    let asked: (() => void) | undefined
+    const question = new Promise<void>((resolve) => (asked = resolve))
+    Session.prototype.decide = function (this: Session, command, understood) {
+      if (!understood.text.includes('held')) return original.call(this, command, understood)
+      asked!()
+      return new Promise<Decision>((resolve) => (answer = resolve))
+    }
+    const access = { policy: { default: 'Allow' as const, rules } }
+    const harness = await startHarness(scope, server.port, { access })
+    try {
+      await server.query("INSERT INTO t VALUES (79, 'stays')", [], 'orders')
+      const client = await WireClient.connect(harness.port, { password: TOKEN })
+      client.send(query(`SELECT 'held${'x'.repeat(200)}'`), query('DELETE FROM t WHERE a = 79'))
+      await question
+      await harness.proxy.update([accessFor(server.port, { ...access, recording: { maxCommandBytes: 100 } })])
+      answer({ action: 'allow' })
+      assert.deepEqual(errors(await client.ready(2)), ['54000', '42501'])
+      assert.equal(await count('t WHERE a = 79'), 1)
+      await client.end()
+      const [record] = await harness.recorded()
+      assert.deepEqual(gists(record!).slice(1), [
+        'result not executed',
+        'command undefined',
+        'deny by built-in/max-command-bytes',
+        'result denied 54000',
+        'command DELETE FROM t WHERE a = 79',
+        'deny by no-delete',
+        'result denied 42501',
+        'ended by client',
+      ])
+    } finally {
+      Session.prototype.decide = original
+      await harness.stop()
+      await server.query('DELETE FROM t WHERE a = 79', [], 'orders')
     }
   })
 

@@ -211,6 +211,31 @@ describe('hidden statements', () => {
     assert.match(await closing(through), /22023/)
   })
 
+  test('a setting with a computed name is denied where there are rules, whatever they say, and only there', async () => {
+    const computed = [
+      "SELECT set_config('work' || '_mem', '1MB', false)",
+      "UPDATE pg_settings SET setting = '1MB' WHERE name = 'work_mem'",
+      "SELECT set_config($1, '1MB', false)",
+    ]
+    const ask = async (rule: boolean) => {
+      const one = await startHarness(scope, server.port, rule ? { access: { policy: { default: 'Allow', rules: [deny('other', 'false')] } } } : {})
+      const client = await WireClient.connect(one.port, { password: TOKEN })
+      const answers: string[] = []
+      for (const text of computed) {
+        const answer = await client.ask([build.parse('', text), build.bind('', '', text.includes('$1') ? ['work_mem'] : []), build.execute(''), build.sync()])
+        answers.push(...messages(answer).flatMap(({ type, body }) => (type === 'E' ? [/built-in\/[a-z-]+/.exec(body.toString())?.[0] ?? errorCode(body)] : [])))
+      }
+      await client.end()
+      await one.stop()
+      return answers
+    }
+    assert.deepEqual(
+      await ask(true),
+      computed.map(() => 'built-in/computed-setting'),
+    )
+    assert.deepEqual(await ask(false), [])
+  })
+
   test('the injected role keeps its password, its validity and its memberships, however it is said', async () => {
     await server.query('CREATE ROLE friend')
     const passwordOf = async () =>
