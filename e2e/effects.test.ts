@@ -326,10 +326,10 @@ describe('effects', () => {
       await client.end()
       const [record] = await harness.recorded()
       assert.deepEqual(gists(record!).slice(1), [
-        'result not executed',
         'command undefined',
         'deny by built-in/max-command-bytes',
         'result denied 54000',
+        'result not executed',
         'command DELETE FROM t WHERE a = 79',
         'deny by no-delete',
         'result denied 42501',
