@@ -17,27 +17,62 @@ const IDLE_MS = 5000
 const LONGEST_MS = 10_000
 const MAX_HEAP_MB = 256
 
-let last: Promise<unknown> = Promise.resolve()
-let idle: { thread: ReadingThread; timer: NodeJS.Timeout } | undefined
+/** UTF-16 code units: what is longer has a lane of its own, since it takes seconds where others take milliseconds. */
+const VERY_LARGE = 128 * 1024
+
+/** Reads one text after the other, in a thread that it keeps for a while. */
+class Lane {
+  #last: Promise<unknown> = Promise.resolve()
+  #idle: { thread: ReadingThread; timer: NodeJS.Timeout } | undefined
+
+  read(large: LargeText): Promise<LargeReading> {
+    const reading = this.#last.then(() => this.#readNow(large))
+    this.#last = reading.catch(() => {})
+    return reading
+  }
+
+  async #readNow(large: LargeText): Promise<LargeReading> {
+    const thread = this.#take()
+    const { recorded, result } = await thread.read(large)
+    if (typeof result !== 'string' && recorded !== undefined) {
+      if (!thread.ended) this.#keep(thread)
+      return { recorded, analysis: result }
+    }
+    thread.end()
+    return failed(large, recorded, typeof result === 'string' ? result : 'it was not searched for what is not to be recorded')
+  }
+
+  #take(): ReadingThread {
+    const kept = this.#idle
+    this.#idle = undefined
+    clearTimeout(kept?.timer)
+    return kept && !kept.thread.ended ? kept.thread : new ReadingThread()
+  }
+
+  /** For the next one, if it comes soon. */
+  #keep(thread: ReadingThread): void {
+    const timer = setTimeout(() => {
+      this.#idle = undefined
+      thread.end()
+    }, IDLE_MS)
+    timer.unref()
+    this.#idle = { thread, timer }
+  }
+}
+
+const [lane, slowLane] = [new Lane(), new Lane()]
 
 /** Never rejects: what can't be read, is unreadable. */
 export function readLarge(text: string, redactor: Redactor): Promise<LargeReading> {
-  const reading = last.then(() => readNow({ text, patterns: redactor.patterns }))
-  last = reading
-  return reading
+  const large: LargeText = { text, patterns: redactor.patterns }
+  return (text.length > VERY_LARGE ? slowLane : lane)
+    .read(large)
+    .catch((error: unknown) => failed(large, undefined, `no thread can read it: ${error instanceof Error ? error.message : String(error)}`))
 }
 
-async function readNow(large: LargeText): Promise<LargeReading> {
-  const thread = takeThread()
-  const { recorded, result } = await thread.read(large)
-  if (typeof result !== 'string' && recorded !== undefined) {
-    if (!thread.ended) keepThread(thread)
-    return { recorded, analysis: result }
-  }
-  thread.end()
-  const why = typeof result === 'string' ? result : 'it was not searched for what is not to be recorded'
-  const analysis = { ...unreadable(why), rolesChanged: speaksOfRoles(large.text) ? ['*'] : [] }
-  // To search it here would hold up everyone else.
+/** Where nothing may be recorded of it, it is denied: to search it here would hold up everyone else. */
+function failed({ text }: LargeText, recorded: string | undefined, why: string): LargeReading {
+  const analysis = { ...unreadable(why), rolesChanged: speaksOfRoles(text) ? ['*'] : [] }
   return recorded === undefined ? { recorded: '[REDACTED]', analysis: { ...analysis, unrecordable: why } } : { recorded, analysis }
 }
 
@@ -91,21 +126,4 @@ class ReadingThread {
     this.ended = true
     void this.#worker.terminate()
   }
-}
-
-function takeThread(): ReadingThread {
-  const kept = idle
-  idle = undefined
-  clearTimeout(kept?.timer)
-  return kept && !kept.thread.ended ? kept.thread : new ReadingThread()
-}
-
-/** For the next one, if it comes soon. */
-function keepThread(thread: ReadingThread): void {
-  const timer = setTimeout(() => {
-    idle = undefined
-    thread.end()
-  }, IDLE_MS)
-  timer.unref()
-  idle = { thread, timer }
 }
