@@ -73,6 +73,8 @@ export class Relay {
     if (this.#ended || this.#clientGone !== undefined) return
     try {
       const { out, begun, terminated } = this.#fromClient.feed(chunk)
+      // What is held may be looked at again, as it lies in the chunk.
+      const mayFree = !this.#fromClient.held
       if (this.#fromClient.held) this.#hold()
       if (out.length > 0) {
         this.#session.pass(
@@ -80,7 +82,7 @@ export class Relay {
             // What had not gone when the session ended is in the record as not executed.
             if (this.#ended) return
             for (const run of begun) run.forwarded = true
-            if (!forward(this.#target, out, chunk)) this.#client.pause()
+            if (!forward(this.#target, out, mayFree ? chunk : undefined)) this.#client.pause()
           },
           (reason) => this.#cannotRecord(reason),
         )
@@ -201,14 +203,14 @@ export class Relay {
 }
 
 /**
- * Writes what came of `chunk`, and gives the chunk's memory back as soon as it has gone: the collector would do so when it gets
- * to it, which on a busy machine was after 500 MB of a large answer. Nothing else keeps a view of a chunk of which a part goes on.
+ * Writes what came of `chunk`, and gives the chunk's memory back as soon as it has gone (undefined: it is not to be): the collector
+ * does so when it gets to it, and on a busy machine that is late. Nothing else keeps a view of a chunk of which a part goes on.
  * @returns whether there is room for more
  */
-function forward(to: Socket, out: Buffer[], chunk: Buffer): boolean {
+function forward(to: Socket, out: Buffer[], chunk: Buffer | undefined): boolean {
   let room = true
   const last = out.length - 1
-  const free = chunk.length >= LARGE_CHUNK ? freeing(chunk, out) : undefined
+  const free = chunk && chunk.length >= LARGE_CHUNK ? freeing(chunk, out) : undefined
   for (let i = 0; i <= last; i++) room = i === last && free ? to.write(out[i]!, free) : to.write(out[i]!)
   return room
 }
