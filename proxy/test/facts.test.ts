@@ -92,6 +92,7 @@ describe('facts', () => {
     "select 'a'\n'\\', '; delete from t; --'",
     `DO ${dollar("BEGIN PERFORM '\\', '; DELETE FROM t; --'; END")}`,
     `CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS ${dollar("BEGIN PERFORM '\\', '; DELETE FROM t; --'; END")}`,
+    `CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql /* BEGIN PERFORM '\\', '; DELETE FROM t; --'; END */ AS ${dollar("BEGIN PERFORM '\\', '; DELETE FROM t; --'; END")}`,
     `CREATE FUNCTION f() RETURNS void LANGUAGE sql AS ${dollar("SELECT '\\', '; DELETE FROM t; --'")}`,
     "DO 'BEGIN EXECUTE ''DR\\x4fP TABLE t''; END'",
     "select set_config('client\\137encoding', 'x', true)",

@@ -63,9 +63,9 @@ function asPlpgsql({ text }: RawStatement, { of, text: code = '' }: Code, escape
     return `DO $${tag}$${body}$${tag}$`
   }
   if (body === code) return text
-  const start = text.indexOf(code)
-  if (start === -1) throw new Error('its body is written with escapes')
-  return text.slice(0, start) + body + text.slice(start + code.length)
+  if (!text.includes(code)) throw new Error('its body is written with escapes')
+  // Everywhere: a copy of it may stand in a comment before it.
+  return text.replaceAll(code, () => body)
 }
 
 /** PLpgSQL_expr.parseMode (RawParseMode). */
