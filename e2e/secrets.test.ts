@@ -45,6 +45,9 @@ describe('secrets', () => {
     `SET application_name = 'task:${CARD}'`,
     `SET my.card = '${CARD}'`,
     `SELEC ${CARD}`,
+    `SELECT 1 ${CARD}`,
+    "CREATE TABLE PASSWORD 's3cret-in-the-wrong-place'",
+    'CREATE TABLE PASSWORD $$s3cret-in-the-wrong-place$$',
     `DELETE FROM x WHERE card = '${CARD}'`,
     `SELECT '${'x'.repeat(100_000)}${CARD}'`,
     "ALTER ROLE nobody PASSWORD 's3cret-of-nobody'",
@@ -65,6 +68,13 @@ describe('secrets', () => {
     const harness = await startHarness(scope, server.port, {
       access: { policy: { default: 'Allow', rules }, recording: { redact: ['\\b\\d{16}\\b', 'p\\d{16}', 'x{1000}\\d{16}'] } },
     })
+    // Without rules the server itself says what is wrong with a text, in its own words.
+    const open = await startHarness(scope, server.port, { access: { recording: { redact: ['\\d{16}'] } } })
+    const past = await WireClient.connect(open.port, { password: TOKEN })
+    for (const text of texts) await past.ask(query(text))
+    await past.end()
+    await open.recorded()
+    const openStored = contents(open.folder)
     const client = await WireClient.connect(harness.port, {
       password: TOKEN,
       parameters: { application_name: `task:${CARD}`, options: `-c my.card=${CARD}` },
@@ -91,6 +101,7 @@ describe('secrets', () => {
     for (const [where, text] of [
       ['the spool', spooled],
       ['spool and evidence', stored],
+      ['spool and evidence of what has no rules', openStored],
       ['the log', harness.warnings.join('\n')],
     ] as const) {
       for (const secret of [CARD, 's3cret', ROLE.password, TOKEN]) {

@@ -2,7 +2,7 @@
 import type { Attributes, Recorded, ResultFields, ResultStatus, SessionRecord } from '../../record/session-record.ts'
 import type { CopyDigest } from './copy-digest.ts'
 import type { Analysis } from './sql/facts.ts'
-import { redactSql } from './sql/redact.ts'
+import { redactError } from './sql/redact.ts'
 import { errorFields } from './wire.ts'
 
 interface Tag {
@@ -95,8 +95,8 @@ export class CommandRun {
     this.#result(sqlstate === '57014' ? 'cancelled' : 'error', true, this.#rows, {
       'db.response.status_code': sqlstate,
       'error.type': sqlstate,
-      'agentaccess.error.message': redactSql(fields.get('M') ?? '', redactor),
-      ...(fields.has('D') ? { 'agentaccess.error.detail': redactSql(fields.get('D')!, redactor) } : {}),
+      'agentaccess.error.message': redactError(fields.get('M') ?? '', redactor),
+      ...(fields.has('D') ? { 'agentaccess.error.detail': redactError(fields.get('D')!, redactor) } : {}),
       ...this.#returned(),
     })
   }

@@ -1,6 +1,7 @@
 // Reads what the target sends, from a view of the bytes: what answers what, and what the client may see of it. Bytes go on
 // as they came, in whole pieces; data rows and COPY data flow through without being gathered.
 import type { Session } from '../../session.ts'
+import { BACKEND as T, isFatal, typeOids } from './backend-messages.ts'
 import { CopyDigest } from './copy-digest.ts'
 import { encodingRefused, isReadableEncoding } from './encodings.ts'
 import { endPortal, type Expected, type Pipeline } from './pipeline.ts'
@@ -11,30 +12,6 @@ import { errorFields, FieldReader, HEADER, ProtocolViolation } from './wire.ts'
 /** A message that must be read whole is never longer, but for an error, of which the beginning is enough. */
 const MAX_GATHERED = 4 * 1024 * 1024
 const ERROR_PREFIX = 64 * 1024
-
-/** Message types (54.7), by the letter that each is on the wire. */
-const T = {
-  parseComplete: 0x31,
-  bindComplete: 0x32,
-  closeComplete: 0x33,
-  notification: 0x41,
-  commandComplete: 0x43,
-  dataRow: 0x44,
-  error: 0x45,
-  copyIn: 0x47,
-  copyOut: 0x48,
-  emptyQuery: 0x49,
-  notice: 0x4e,
-  parameterStatus: 0x53,
-  rowDescription: 0x54,
-  functionCall: 0x56,
-  ready: 0x5a,
-  copyDone: 0x63,
-  copyData: 0x64,
-  noData: 0x6e,
-  portalSuspended: 0x73,
-  parameterDescription: 0x74,
-} as const
 
 /** What becomes of a message: it goes on, it does not, or something else goes in its place. */
 type Passes = 'keep' | 'drop' | Buffer
@@ -323,16 +300,4 @@ export class TargetStream {
     const claimed = name === 'application_name' ? taskOfApplicationName(value) : undefined
     if (claimed) this.#session.taskChanged(claimed.task, claimed.source)
   }
-}
-
-/** ParameterDescription: count (2), type OIDs (4 each). */
-function typeOids(bytes: Buffer, start: number, end: number): number[] {
-  const fields = new FieldReader(bytes, start, end)
-  return Array.from({ length: fields.count() }, () => fields.uint32())
-}
-
-/** The connection ends behind it. `V` is the severity that is never translated (54.8). */
-function isFatal(body: Buffer): boolean {
-  const severity = errorFields(body).get('V')
-  return severity === 'FATAL' || severity === 'PANIC'
 }

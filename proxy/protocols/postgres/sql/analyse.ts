@@ -132,4 +132,6 @@ const isBlank = (text: string): boolean => /^(?:[\s;]|--[^\n]*(?:\n|$))*$/.test(
 /** A text that PostgreSQL might read where we can't, and that speaks of roles, counts as changing every one. */
 const withRoleWords = (text: string, analysis: Analysis): Analysis => (speaksOfRoles(text) ? { ...analysis, rolesChanged: ['*'] } : analysis)
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+/** It goes into the record and to the agent: nothing of the text is quoted in it, which may be a secret. */
+const messageOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replace(/ at or near "[^]*"/, '').replace(/"[^]*"/, '"…"')

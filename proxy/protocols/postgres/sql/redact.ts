@@ -10,6 +10,11 @@ export function redactSql(text: string, redactor: Redactor): string {
   return redactor.redact(text, /password|:\/\//i.test(text) ? secretsOf(text) : [])
 }
 
+/** What an error says, as it may be stored: it quotes the text where that is wrong, and may quote a literal. */
+export function redactError(message: string, redactor: Redactor): string {
+  return redactSql(message.replace(/ at or near "(?:(?:[eEbBxXnN]|[uU]&)?'|\$)[^]*"/, ' at or near a literal'), redactor)
+}
+
 /** Where the secrets are, in order. What stands for a literal keeps its quotes. */
 function secretsOf(text: string): Range[] {
   const secrets: Range[] = []
