@@ -51,11 +51,11 @@ export class Relay {
   /** Runs the session to its end. */
   run(): Promise<void> {
     const [client, target] = [this.#client, this.#target]
-    this.#session.onEndRequested((by, why) =>
-      this.#clientGone !== undefined
-        ? this.#endAfterClient()
-        : this.#end(by, why, { severity: 'FATAL', sqlstate: '57P01', message: `terminating connection: ${why}` }),
-    )
+    this.#session.onEndRequested((by, why) => {
+      if (this.#pipeline.farewell !== undefined) this.#targetLeft('')
+      else if (this.#clientGone !== undefined) this.#endAfterClient()
+      else this.#end(by, why, { severity: 'FATAL', sqlstate: '57P01', message: `terminating connection: ${why}` })
+    })
     client.on('data', (chunk: Buffer) => this.#onClient(chunk))
     client.on('drain', () => target.resume())
     client.on('error', (error) => this.#clientLeft(error.message))
