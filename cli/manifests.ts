@@ -1,9 +1,9 @@
 // Reads manifests as `kubectl apply -f` does: files with one or more documents, AgentAccess and Secret.
 import { readFileSync } from 'node:fs'
 import { LineCounter, parseAllDocuments, type Document } from 'yaml'
-import { fieldError, validateAgentAccess, type AgentAccess, type FieldError } from '@agentaccess/crds'
-import { compileAccess } from '@agentaccess/operator/compile'
-import { compileRule, Redactor, type AccessConfig } from '@agentaccess/proxy'
+import { validateAgentAccess, type AgentAccess, type FieldError } from '@agentaccess/crds'
+import { compileAccess, expressionErrors } from '@agentaccess/operator/compile'
+import type { AccessConfig } from '@agentaccess/proxy'
 
 /** The question is wrong: the message says what, where, and what to do. Exit status 2. */
 export class UsageError extends Error {
@@ -81,22 +81,6 @@ function acrossAccesses(configs: AccessConfig[]): string[] {
   return namespaces.length > 1
     ? [...twice, `the accesses are in several namespaces (${namespaces.join(', ')}): a proxy, and so serve, has one; run serve once for each`]
     : twice
-}
-
-/** What the schema can't check: that expressions and patterns compile. */
-function expressionErrors({ policy, recording }: AccessConfig): FieldError[] {
-  const check = (path: (string | number)[], compile: () => unknown): FieldError[] => {
-    try {
-      compile()
-      return []
-    } catch (error) {
-      return [fieldError(path, error instanceof Error ? error.message : String(error))]
-    }
-  }
-  return [
-    ...policy.rules.flatMap((rule, i) => check(['spec', 'policy', 'rules', i, 'when'], () => compileRule(rule))),
-    ...recording.redact.flatMap((pattern, i) => check(['spec', 'recording', 'redact', i], () => new Redactor([pattern]))),
-  ]
 }
 
 function* readDocuments(file: string): Iterable<Located> {

@@ -3,6 +3,7 @@
 import { accessKey, type AccessConfig } from './config.ts'
 import { Policy } from './decide/policy.ts'
 import { Agents } from './identify/agents.ts'
+import type { Attestation } from './identify/attestation.ts'
 import type { Access, ServerTls } from './protocol.ts'
 import { Door } from './record/door.ts'
 import type { Recorder } from './record/recorder.ts'
@@ -17,8 +18,13 @@ interface Compiled {
 }
 
 /** @throws where a rule or a pattern does not compile, naming it. */
-export function compileAccess(config: AccessConfig): Compiled {
-  return { config, policy: new Policy(config.policy, config.revision), agents: new Agents(config), redactor: new Redactor(config.recording.redact) }
+export function compileAccess(config: AccessConfig, attestation?: Attestation): Compiled {
+  return {
+    config,
+    policy: new Policy(config.policy, config.revision),
+    agents: new Agents(config, attestation),
+    redactor: new Redactor(config.recording.redact),
+  }
 }
 
 export class LiveAccess implements Access {
@@ -27,14 +33,16 @@ export class LiveAccess implements Access {
   readonly tls: ServerTls | undefined
   readonly sessions = new Sessions()
   readonly door: Door
+  readonly #attestation: Attestation | undefined
   #now: Compiled
 
   /** @throws where a rule or a pattern does not compile, naming it. */
-  constructor(config: AccessConfig, recorder: Recorder, tls: ServerTls | undefined) {
+  constructor(config: AccessConfig, recorder: Recorder, tls: ServerTls | undefined, attestation?: Attestation) {
     this.key = accessKey(config)
     this.recorder = recorder
     this.tls = tls
-    this.#now = compileAccess(config)
+    this.#attestation = attestation
+    this.#now = compileAccess(config, attestation)
     const { target } = config
     const attributes = {
       'agentaccess.target': `${target.kind}://${target.host}:${target.port}`,
@@ -65,7 +73,7 @@ export class LiveAccess implements Access {
    * new sessions. @throws where a rule or a pattern does not compile: then nothing has changed.
    */
   update(config: AccessConfig): void {
-    this.#now = compileAccess(config)
+    this.#now = compileAccess(config, this.#attestation)
     for (const session of this.sessions.live()) {
       session.policyMayHaveChanged()
       if (config.suspended) session.requestEnd('suspended', 'the access is suspended')

@@ -1,12 +1,14 @@
 // What a proxy is told: the output of operator/compile, and all that the data plane knows of the API.
 
-export type Proof = 'shared token' | 'client certificate'
+export type Proof = 'shared token' | 'client certificate' | 'ServiceAccount token' | 'calling pod'
 
 export interface AgentConfig {
   name: string
   /** A shared secret. */
   token?: string
   clientCertificate?: { commonName: string }
+  /** Its token, or the pod that calls, or either. */
+  serviceAccount?: { namespace: string; name: string; proofs: ('Token' | 'Pod')[] }
 }
 
 export type TlsMode = 'Disable' | 'Require' | 'VerifyCA' | 'VerifyFull'
@@ -49,6 +51,8 @@ export interface RecordingConfig {
   maxCommandBytes: number
   /** Bytes. */
   spoolQuota: number
+  /** How long nobody may delete the evidence, where the store has that. */
+  retentionMs?: number
 }
 
 export interface AccessConfig {

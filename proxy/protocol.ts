@@ -35,4 +35,12 @@ export interface Protocol {
   readonly defaultPort: number
   /** Serves one connection to its end. Never rejects: what goes wrong is told to the client and recorded. */
   serve(socket: Socket, access: Access): Promise<void>
+  /** Tries the target with the credentials that sessions will use. Why it can't be used; undefined where it can. */
+  probe(target: AccessConfig['target']): Promise<TargetProblem | undefined>
+}
+
+export interface TargetProblem {
+  /** A reason as conditions have them. */
+  reason: 'Unreachable' | 'TLSFailed' | 'CredentialsRefused' | 'Refused'
+  message: string
 }

@@ -4,10 +4,13 @@ import type { Signer } from '@agentaccess/recording'
 import { adoptSpool } from './adopt/adopt.ts'
 import { compileAccess, LiveAccess } from './access.ts'
 import { accessKey, type AccessConfig } from './config.ts'
+import type { Attestation } from './identify/attestation.ts'
 import type { Access, Protocol, ServerTls } from './protocol.ts'
 import { protocols } from './protocols/protocols.ts'
 import { lockSpool } from './record/lock.ts'
 import type { EndedBy } from './record/session-record.ts'
+import { describePlace, type EvidencePlace } from './ship/evidence-place.ts'
+import { retentionOf } from './ship/retention.ts'
 import { startShipper } from './ship/start-shipper.ts'
 import { parserReady } from './protocols/postgres/sql/parser.ts'
 
@@ -17,15 +20,36 @@ export interface ProxyOptions {
   /** Where each access listens, by its key. */
   listen: (access: AccessConfig) => { host: string; port: number }
   spool: string
-  /** A directory; object storage joins here. */
-  evidence: string
+  evidence: EvidencePlace
   signer: Signer
   tls?: ServerTls
+  /** The cluster's word for ServiceAccounts and pods; without it no such agent gets in. */
+  attestation?: Attestation
+  /** Default: that of the first access. */
+  namespace?: string
   log: (level: 'info' | 'warn' | 'error', fields: Record<string, unknown>, message: string) => void
+}
+
+/** What a proxy says of itself, for status and metrics. */
+export interface ProxyState {
+  accesses: {
+    access: string
+    port: number
+    activeSessions: number
+    lastSessionTime?: string
+    /** Bytes of it that wait in the spool, and how many may. */
+    waitingBytes: number
+    spoolQuota: number
+    /** Why nothing of it can be recorded now. */
+    blocked?: string
+  }[]
+  /** Whether evidence is stored: not tried yet, yes, or why not. */
+  storing: boolean | string
 }
 
 export interface RunningProxy {
   endpoints: { access: string; host: string; port: number }[]
+  state(): ProxyState
   /**
    * Takes the accesses as they are now. One that is new listens, of one that is gone the sessions end, one that has changed goes on
    * with its sessions, by its new rules. @throws where a policy does not compile: then nothing has changed; or where a
@@ -50,27 +74,37 @@ interface Listening {
 /** @throws where a policy does not compile, the spool is in use, or an address can't be bound; nothing is left running. */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { accesses, spool, signer, log } = options
-  const namespace = accesses[0]?.namespace ?? 'default'
+  const namespace = options.namespace ?? accesses[0]?.namespace ?? 'default'
   for (const access of accesses) compileAccess(access)
   const lock = lockSpool(spool)
   await parserReady
   const { recorder, interrupted, warnings } = await adoptSpool(spool, namespace, signer)
   for (const warning of warnings) log('error', { spool }, warning)
   if (interrupted.length > 0) log('warn', { sessions: interrupted }, 'ended sessions that the former proxy left')
+  let storing: boolean | string = false
   const shipper = startShipper(
-    { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem },
+    { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem, retention: retentionOf(accesses) },
     (report) => {
       if (report.kind === 'stored') recorder.stored(report.access, report.bytes)
-      else if (report.kind === 'failing') log('error', { evidence: options.evidence }, `evidence can't be stored, and waits in the spool: ${report.message}`)
-      else if (report.kind === 'recovered') log('info', {}, 'evidence is stored again')
+      else if (report.kind === 'failing') {
+        storing = report.message
+        log('error', { evidence: describePlace(options.evidence) }, `evidence can't be stored, and waits in the spool: ${report.message}`)
+      } else if (report.kind === 'storing') {
+        storing = true
+        log('info', { evidence: describePlace(options.evidence) }, 'evidence is stored')
+      }
     },
-    (error) => log('error', {}, `the shipper failed; everything stays in the spool: ${error.message}`),
+    (error) => {
+      storing = `the shipper failed; everything stays in the spool: ${error.message}`
+      log('error', {}, storing)
+    },
   )
   const running = new Map<string, Listening>()
   const connections = new Set<Socket>()
   const update = async (configs: readonly AccessConfig[]) => {
     if (configs.some((access) => access.namespace !== namespace)) throw new Error('the accesses of one proxy are in one namespace')
     for (const config of configs) compileAccess(config)
+    shipper.retain(retentionOf(configs))
     for (const config of configs) running.get(accessKey(config))?.access.update(config)
     const keys = new Set(configs.map(accessKey))
     for (const [key, { access, server }] of running) {
@@ -82,7 +116,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     }
     for (const config of configs) {
       if (running.has(accessKey(config))) continue
-      const access = new LiveAccess(config, recorder, options.tls)
+      const access = new LiveAccess(config, recorder, options.tls, options.attestation)
       running.set(access.key, { access, ...(await listen(access, options.listen(config), connections)) })
     }
   }
@@ -110,6 +144,23 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     get endpoints() {
       return [...running].map(([access, { host, port }]) => ({ access, host, port }))
     },
+    state: () => ({
+      accesses: [...running].map(([key, { access, port }]) => {
+        const { spoolQuota } = access.config.recording
+        const { lastOpened, size } = access.sessions
+        const blocked = recorder.blocked(key, spoolQuota)
+        return {
+          access: key,
+          port,
+          activeSessions: size,
+          ...(lastOpened ? { lastSessionTime: lastOpened.toISOString() } : {}),
+          waitingBytes: recorder.waiting(key),
+          spoolQuota,
+          ...(blocked === undefined ? {} : { blocked }),
+        }
+      }),
+      storing,
+    }),
     update,
     stop: (graceMs) => (stopped ??= stop(graceMs)),
   }

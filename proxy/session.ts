@@ -26,6 +26,9 @@ export interface Understood {
   unreadable?: string | undefined
 }
 
+/** The longest that a timer takes; 24 days. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
 export class Session {
   readonly access: Access
   readonly record: SessionRecord
@@ -37,6 +40,8 @@ export class Session {
   #decided = new WeakMap<CommandFacts, Decision>()
   #policy: Policy
   #task: string
+  /** Ends the session with its proof. */
+  readonly #expiry: NodeJS.Timeout | undefined
   #unrecorded: { count: number; why: string } | undefined
   #end: ((reason: EndedBy, why: string) => void) | undefined
 
@@ -44,9 +49,10 @@ export class Session {
     this.access = access
     this.#start = start
     this.#onEnd = onEnd
-    this.#task = start.task?.task ?? ''
+    const { identity, client, target } = start
+    const task = identity.task ?? start.task
+    this.#task = task?.task ?? ''
     this.#policy = access.policy
-    const { identity, task, client, target } = start
     const opened = access.recorder.openSession(
       accessKey(access.config),
       {
@@ -54,8 +60,13 @@ export class Session {
         'agentaccess.agent.proof': identity.proof,
         'agentaccess.agent.standing': identity.standing,
         ...(task
-          ? { 'agentaccess.task': access.redactor.redact(task.task), 'agentaccess.task.source': task.source, 'agentaccess.task.standing': 'claimed' }
+          ? {
+              'agentaccess.task': access.redactor.redact(task.task),
+              'agentaccess.task.source': task.source,
+              'agentaccess.task.standing': identity.task ? 'attested' : 'claimed',
+            }
           : {}),
+        ...identity.attributes,
         'agentaccess.access': accessKey(access.config),
         'agentaccess.target': `${target.kind}://${target.host}:${target.port}/${target.database}`,
         'agentaccess.policy.revision': access.policy.revision,
@@ -71,6 +82,10 @@ export class Session {
     this.record = opened.record
     this.durable = opened.durable
     this.durable.catch(() => this.end('proxy', 'the session could not be recorded'))
+    if (identity.expires !== undefined) {
+      const left = Math.min(Math.max(0, identity.expires - Date.now()), MAX_TIMER_MS)
+      this.#expiry = setTimeout(() => this.requestEnd('policy', 'the token that the agent has proven itself with has expired'), left).unref()
+    }
   }
 
   get id(): string {
@@ -161,7 +176,8 @@ export class Session {
   }
 
   taskChanged(task: string, source: string): void {
-    if (task === this.#task) return
+    // What the pod says of the task is not the client's to change.
+    if (task === this.#task || this.#start.identity.task) return
     this.#task = task
     this.record.taskChanged({ 'agentaccess.task': task, 'agentaccess.task.source': source, 'agentaccess.task.standing': 'claimed' })
   }
@@ -177,6 +193,7 @@ export class Session {
 
   end(by: EndedBy, reason?: string): void {
     if (this.record.ended) return
+    clearTimeout(this.#expiry)
     this.#recordRefusals()
     this.record.end(by, reason)
     this.#onEnd()

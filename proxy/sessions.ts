@@ -7,9 +7,15 @@ export class Sessions {
   readonly #live = new Set<Session>()
   readonly #byKey = new Map<string, Promise<Session>>()
   readonly #onChange: () => void
+  #lastOpened: Date | undefined
 
   constructor(onChange: () => void = () => {}) {
     this.#onChange = onChange
+  }
+
+  /** When the last session began. */
+  get lastOpened(): Date | undefined {
+    return this.#lastOpened
   }
 
   get size(): number {
@@ -38,6 +44,7 @@ export class Sessions {
       this.#onChange()
     })
     this.#live.add(session)
+    this.#lastOpened = new Date()
     this.#onChange()
     await session.durable
     return session

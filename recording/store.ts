@@ -18,7 +18,7 @@ export interface EvidenceReader {
 export interface EvidenceWriter {
   /**
    * Stores an object that must not be there yet. `existed` where it is: keys hold their content's hash, so a repeated
-   * put is the same put. Durable once it resolves.
+   * put is the same put. Durable once it resolves. `retainUntil`: nobody may delete it before, where the store has that.
    */
-  put(key: string, body: Uint8Array): Promise<'stored' | 'existed'>
+  put(key: string, body: Uint8Array, retainUntil?: Date): Promise<'stored' | 'existed'>
 }

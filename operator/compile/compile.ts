@@ -3,16 +3,16 @@
 import { createHash } from 'node:crypto'
 import { fieldError, type AgentAccess, type FieldError } from '@agentaccess/crds'
 import type { AccessConfig, AgentConfig, PostgresTarget, RuleConfig } from '@agentaccess/proxy/config'
-import { findUnenforced } from './unenforced.ts'
+import { findUnenforced, type Ability } from './unenforced.ts'
 
 /** The data of a Secret in the access's namespace; undefined where there is none of that name. */
 export type SecretLookup = (name: string) => { get(key: string): Buffer | undefined } | undefined
 
 export type Compiled = { config: AccessConfig } | { errors: FieldError[] }
 
-/** `access` has passed validateAgentAccess. */
-export function compileAccess(access: AgentAccess, secret: SecretLookup): Compiled {
-  const errors = findUnenforced(access)
+/** `access` has passed validateAgentAccess. `abilities`: what there is, where it will run, to enforce more with. */
+export function compileAccess(access: AgentAccess, secret: SecretLookup, abilities: readonly Ability[] = []): Compiled {
+  const errors = findUnenforced(access, abilities)
   if (errors.length > 0) return { errors }
   const read = (path: (string | number)[], name: string, key: string): string => {
     const data = secret(name)
@@ -36,11 +36,14 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup): Compil
     namespace: metadata.namespace,
     name: metadata.name,
     agents: spec.agents.map((agent, i): AgentConfig => {
-      const { token, clientCertificate, name } = agent
+      const { token, clientCertificate, serviceAccount, name } = agent
       return {
         name,
         ...(token ? { token: read(['spec', 'agents', i, 'token', 'secretRef'], token.secretRef.name, token.secretRef.key) } : {}),
         ...(clientCertificate ? { clientCertificate: { commonName: clientCertificate.commonName } } : {}),
+        ...(serviceAccount
+          ? { serviceAccount: { namespace: serviceAccount.namespace ?? metadata.namespace, name: serviceAccount.name, proofs: [...serviceAccount.proofs] } }
+          : {}),
       }
     }),
     target: compilePostgres(spec.target.postgres!, read),
@@ -51,6 +54,7 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup): Compil
       redact: spec.recording.redact ?? [],
       maxCommandBytes: quantity(spec.recording.maxCommandBytes),
       spoolQuota: quantity(spec.recording.spoolQuota),
+      ...(spec.recording.retention === undefined ? {} : { retentionMs: duration(spec.recording.retention) }),
     },
     suspended: spec.suspended,
   }
@@ -88,7 +92,7 @@ function compileRule({ name, when, action, message }: Rule): RuleConfig {
 
 /** Of what the policy says: it stays the same where only a password changes. */
 function revisionOf({ policy, agents, recording }: Omit<AccessConfig, 'revision'>): string {
-  const identities = agents.map(({ name, clientCertificate }) => ({ name, clientCertificate }))
+  const identities = agents.map(({ name, clientCertificate, serviceAccount }) => ({ name, clientCertificate, serviceAccount }))
   return createHash('sha256').update(JSON.stringify({ policy, identities, recording })).digest('hex').slice(0, 16)
 }
 
@@ -98,4 +102,12 @@ const UNITS: Record<string, number> = { '': 1, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 *
 function quantity(text: string): number {
   const [, digits, unit] = /^(\d+)(|Ki|Mi|Gi)$/.exec(text)!
   return Number(digits) * UNITS[unit!]!
+}
+
+const HOURS: Record<string, number> = { h: 1, d: 24 }
+
+/** Milliseconds of a duration that the schema has checked: digits, and h or d. */
+function duration(text: string): number {
+  const [, digits, unit] = /^(\d+)(h|d)$/.exec(text)!
+  return Number(digits) * HOURS[unit!]! * 3_600_000
 }

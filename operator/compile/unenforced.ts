@@ -2,8 +2,13 @@
 // than one that is missing.
 import { fieldError, type AgentAccess, type FieldError } from '@agentaccess/crds'
 
+/** What can be enforced only where there is something to enforce it with. */
+export type Ability = 'serviceAccount' | 'retention' | 'service'
+
 interface Unenforced {
   name: string
+  /** Enforced where this is there. */
+  needs?: Ability
   /** Where the field is used; undefined where it is not. */
   find: (access: AgentAccess) => (string | number)[] | undefined
   /** What to do instead. */
@@ -27,7 +32,7 @@ const otherTarget = (field: 'ssh' | 'http' | 'kubernetes') => (access: AgentAcce
   access.spec.target[field] === undefined ? undefined : ['spec', 'target', field]
 
 const checks: Unenforced[] = [
-  { name: 'serviceAccount', find: agentField('serviceAccount'), instead: 'use token or clientCertificate' },
+  { name: 'serviceAccount', needs: 'serviceAccount', find: agentField('serviceAccount'), instead: 'use token or clientCertificate' },
   { name: 'oidc', find: agentField('oidc'), instead: 'use token or clientCertificate' },
   { name: 'sshPublicKeys', find: agentField('sshPublicKeys'), instead: 'use token or clientCertificate' },
   { name: 'ssh', find: otherTarget('ssh'), instead: 'postgres is the only target' },
@@ -65,15 +70,21 @@ const checks: Unenforced[] = [
   },
   {
     name: 'retention',
+    needs: 'retention',
     find: ({ spec }) => (spec.recording.retention ? ['spec', 'recording', 'retention'] : undefined),
     instead: 'a directory can not lock its objects: leave it out',
   },
-  { name: 'service', find: ({ spec }) => (spec.service ? ['spec', 'service'] : undefined), instead: 'there is no Service without a cluster: leave it out' },
+  {
+    name: 'service',
+    needs: 'service',
+    find: ({ spec }) => (spec.service ? ['spec', 'service'] : undefined),
+    instead: 'there is no Service without a cluster: leave it out',
+  },
 ]
 
-export function findUnenforced(access: AgentAccess): FieldError[] {
-  return checks.flatMap(({ name, find, instead }) => {
-    const path = find(access)
+export function findUnenforced(access: AgentAccess, abilities: readonly Ability[]): FieldError[] {
+  return checks.flatMap(({ name, needs, find, instead }) => {
+    const path = needs !== undefined && abilities.includes(needs) ? undefined : find(access)
     return path ? [fieldError(path, `Forbidden: ${name} is not enforced by this version; ${instead}`)] : []
   })
 }

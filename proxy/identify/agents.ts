@@ -1,7 +1,8 @@
 // Who an agent is, from what it presented. A proof that was presented and is wrong is final: there is no falling through
-// to a weaker one. ServiceAccount, OIDC, SSH key and calling pod join here, each a proof of its own.
+// to a weaker one. OIDC and SSH key join here, each a proof of its own.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { AccessConfig, AgentConfig, Proof } from '../config.ts'
+import type { Attestation, ServiceAccountName } from './attestation.ts'
 import { scramSecret, type ScramSecret } from './scram.ts'
 
 export interface Identity {
@@ -9,6 +10,12 @@ export interface Identity {
   proof: Proof
   /** Attested: the proxy checked it. Claimed: the client said so. */
   standing: 'attested' | 'claimed'
+  /** When the proof ends, and the session with it; milliseconds since the epoch. */
+  expires?: number
+  /** The task, where the proof tells it: what the client claims is then not asked for. */
+  task?: { task: string; source: string }
+  /** What else the proof tells, as event attributes. */
+  attributes?: Record<string, string>
 }
 
 export type Identified = { identity: Identity } | { refusal: string }
@@ -24,10 +31,22 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 
 export class Agents {
   readonly #agents: readonly AgentConfig[]
+  readonly #attestation: Attestation | undefined
   readonly #secrets = new Map<string, Promise<ScramSecret>>()
 
-  constructor(access: AccessConfig) {
+  constructor(access: AccessConfig, attestation?: Attestation) {
     this.#agents = access.agents
+    this.#attestation = attestation
+  }
+
+  /** Whether an agent may prove itself by the pod that calls. */
+  get byPod(): boolean {
+    return this.#agents.some(({ serviceAccount }) => serviceAccount?.proofs.includes('Pod'))
+  }
+
+  /** Whether an agent may prove itself by something that is presented as a password. */
+  get byPassword(): boolean {
+    return this.#agents.some(({ token, serviceAccount }) => token !== undefined || serviceAccount?.proofs.includes('Token'))
   }
 
   named(name: string): AgentConfig | undefined {
@@ -56,15 +75,59 @@ export class Agents {
     return { identity: { agent: found.name, proof: 'client certificate', standing: 'attested' } }
   }
 
-  /** By a shared token, whoever it belongs to. None, or more than one match: refused. */
-  byToken(token: string): Identified {
-    const presented = digest(token)
+  /**
+   * By a token that was presented: a ServiceAccount's, or a shared one. `agent`: only that one's. None, or more than one
+   * match: refused.
+   */
+  async byToken(presented: string, agent?: AgentConfig): Promise<Identified> {
+    const candidates = agent ? [agent] : this.#agents
+    const hashed = digest(presented)
     // Every agent is compared, each in constant time: how long it takes says nothing.
-    const matching = this.#agents.filter((agent) => agent.token !== undefined && timingSafeEqual(digest(agent.token), presented))
+    const matching = candidates.filter(({ token }) => token !== undefined && timingSafeEqual(digest(token), hashed))
+    const [found] = matching
+    if (matching.length > 1) return { refusal: 'the token is that of more than one agent' }
+    if (found) return tokenIdentity(found.name)
+    if (!this.#attestation || !candidates.some(({ serviceAccount }) => serviceAccount?.proofs.includes('Token')))
+      return { refusal: 'the token is that of no agent of this access' }
+    const reviewed = await this.#attestation.reviewToken(presented)
+    if ('refusal' in reviewed) return reviewed
+    const { serviceAccount, expires, pod } = reviewed
+    return this.#ofServiceAccount(candidates, 'Token', serviceAccount, {
+      proof: 'ServiceAccount token',
+      expires,
+      ...(pod === undefined ? {} : { attributes: { 'k8s.pod.name': pod } }),
+    })
+  }
+
+  /** By the pod that calls from this address. `agent`: only that one's. */
+  async byCallingPod(address: string, agent?: AgentConfig): Promise<Identified> {
+    const candidates = (agent ? [agent] : this.#agents).filter(({ serviceAccount }) => serviceAccount?.proofs.includes('Pod'))
+    if (!this.#attestation) return { refusal: 'there is no cluster to ask whose pod calls' }
+    const namespaces = [...new Set(candidates.map(({ serviceAccount }) => serviceAccount!.namespace))]
+    const calling = await this.#attestation.callingPod(address, namespaces)
+    if ('refusal' in calling) return calling
+    const { serviceAccount, pod, uid, task } = calling
+    return this.#ofServiceAccount(candidates, 'Pod', serviceAccount, {
+      proof: 'calling pod',
+      ...(task ? { task } : {}),
+      attributes: { 'k8s.pod.name': pod, 'k8s.pod.uid': uid },
+    })
+  }
+
+  #ofServiceAccount(
+    candidates: readonly AgentConfig[],
+    proof: 'Token' | 'Pod',
+    { namespace, name }: ServiceAccountName,
+    identity: Omit<Identity, 'agent' | 'standing'>,
+  ): Identified {
+    const matching = candidates.filter(
+      ({ serviceAccount: own }) => own !== undefined && own.proofs.includes(proof) && own.namespace === namespace && own.name === name,
+    )
     const [found] = matching
     if (!found || matching.length > 1)
-      return { refusal: matching.length > 1 ? 'the token is that of more than one agent' : 'the token is that of no agent of this access' }
-    return tokenIdentity(found.name)
+      return { refusal: `ServiceAccount ${namespace}/${name} is ${found ? 'that of more than one agent' : 'no agent'} of this access` }
+    const attributes = { ...identity.attributes, 'agentaccess.agent.service_account': `${namespace}/${name}` }
+    return { identity: { ...identity, agent: found.name, standing: 'attested', attributes } }
   }
 }
 

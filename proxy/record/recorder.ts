@@ -116,6 +116,11 @@ export class Recorder implements LineSink {
     return used >= quotaBytes ? `the spool quota of ${access} is used up (${used} of ${quotaBytes} bytes wait to be stored as evidence)` : undefined
   }
 
+  /** Bytes of an access that wait in the spool. */
+  waiting(access: string): number {
+    return this.#accounts.get(access)?.bytes ?? 0
+  }
+
   /** Evidence of an access has been stored: its share of the spool is free again. */
   stored(access: string, bytes: number): void {
     const account = this.#account(access)

@@ -179,7 +179,7 @@ function cutSession(state: ShipState, log: LogState, fresh: Buffer | undefined, 
     },
     options.signer,
   )
-  state.queue(folder + manifestName, manifest)
+  state.queue(folder + manifestName, manifest, log.summary.access)
   const { open: _open, signedThrough: _signedThrough, ...summary } = log.summary
   state.queue(indexName(options.namespace, log.id), Buffer.from(`${JSON.stringify(summary)}\n`))
   state.dropLog(log.id)

@@ -2,16 +2,22 @@
 import { readlinkSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
-import { DirectoryStore, signerFromPem } from '@agentaccess/recording'
+import { signerFromPem } from '@agentaccess/recording'
+import { openWriter, type EvidencePlace } from './evidence-place.ts'
+import { Retention, type RetentionTable } from './retention.ts'
 import { Shipper, type ShipReport } from './shipper.ts'
 import { ShipState } from './ship-state.ts'
 
 export interface ShipThreadData {
   folder: string
   namespace: string
-  evidence: string
+  evidence: EvidencePlace
   signingKeyPem: string
+  retention: RetentionTable
 }
+
+/** What the thread is told while it runs. */
+export type ShipOrder = { kind: 'drain' } | { kind: 'retention'; table: RetentionTable }
 
 const SHIPPING_NICENESS = 10
 
@@ -28,17 +34,22 @@ function yieldToAgents(): void {
 if (parentPort) {
   yieldToAgents()
   const port = parentPort
-  const { folder, namespace, evidence, signingKeyPem } = workerData as ShipThreadData
+  const { folder, namespace, evidence, signingKeyPem, retention: table } = workerData as ShipThreadData
+  const retention = new Retention(table)
   const state = new ShipState(folder)
   const shipper = new Shipper({
     state,
-    store: new DirectoryStore(evidence),
+    store: await openWriter(evidence),
+    retention,
     signer: signerFromPem(signingKeyPem),
     folder,
     namespace,
     report: (report: ShipReport) => port.postMessage(report),
   })
-  port.on('message', () => shipper.drain())
+  port.on('message', (order: ShipOrder) => {
+    if (order.kind === 'drain') shipper.drain()
+    else retention.update(order.table)
+  })
   await shipper.run()
   state.close()
   port.close()

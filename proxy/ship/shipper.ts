@@ -2,6 +2,7 @@
 import type { EvidenceWriter, Signer } from '@agentaccess/recording'
 import { keyObjectName, publicKeyObject } from '@agentaccess/recording'
 import { cutParts } from './cut.ts'
+import type { Retention } from './retention.ts'
 import type { ShipState } from './ship-state.ts'
 
 /** With the first interval of a part, this keeps the copy of a running session at most 2 s behind. */
@@ -12,7 +13,8 @@ const LAST_BACKOFF_MS = 30_000
 export type ShipReport =
   | { kind: 'stored'; access: string; bytes: number }
   | { kind: 'failing'; message: string }
-  | { kind: 'recovered' }
+  /** For the first time, or again. */
+  | { kind: 'storing' }
   /** Nothing is left to store. */
   | { kind: 'drained' }
 
@@ -23,6 +25,7 @@ export interface ShipperOptions {
   folder: string
   namespace: string
   report: (report: ShipReport) => void
+  retention?: Retention
 }
 
 export class Shipper {
@@ -31,6 +34,7 @@ export class Shipper {
   #backoffMs = 0
   #wake: (() => void) | undefined
   #keyStored = false
+  #storing = false
 
   constructor(options: ShipperOptions) {
     this.#options = options
@@ -62,16 +66,17 @@ export class Shipper {
 
   /** Cuts, then puts what is queued, in order. False where either failed: then everything is still there. */
   async #step(cut: () => void): Promise<boolean> {
-    const { state, store, signer, report } = this.#options
+    const { state, store, signer, report, retention } = this.#options
     try {
       cut()
       if (!this.#keyStored) {
-        await store.put(keyObjectName(signer.keyId), Buffer.from(publicKeyObject(signer.publicKey)))
+        const name = keyObjectName(signer.keyId)
+        await store.put(name, Buffer.from(publicKeyObject(signer.publicKey)), retention?.until(name, ''))
         this.#keyStored = true
       }
       for (let objects = state.queued(); objects.length > 0; objects = state.queued()) {
         for (const { ord, key, body, access, raw } of objects) {
-          await store.put(key, body)
+          await store.put(key, body, retention?.until(key, access))
           state.stored(ord)
           if (raw > 0) report({ kind: 'stored', access, bytes: raw })
         }
@@ -81,7 +86,8 @@ export class Shipper {
       this.#backoffMs = Math.min(LAST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, this.#backoffMs * 2))
       return false
     }
-    if (this.#backoffMs > 0) report({ kind: 'recovered' })
+    if (this.#backoffMs > 0 || !this.#storing) report({ kind: 'storing' })
+    this.#storing = true
     this.#backoffMs = 0
     return true
   }

@@ -18,7 +18,10 @@ export class Refused extends FatalRefusal {
   override readonly name = 'Refused'
 }
 
-/** @throws Refused */
+/**
+ * A certificate is presented before anything is asked; then it counts, and nothing else. Else the pod that calls, where the
+ * access has agents that are known by it; a password is asked for only where that is no answer. @throws Refused
+ */
 export async function authenticateAgent(socket: Socket, reader: PacketReader, user: string, access: Access): Promise<Identity> {
   const { agents } = access
   const certificate = presentedCertificate(socket)
@@ -26,6 +29,10 @@ export async function authenticateAgent(socket: Socket, reader: PacketReader, us
   const agent = agents.named(user)
   if (agent) return accepted(await proofOf(agent, socket, reader, access, certificate))
   if (certificate) return accepted(agents.byCertificate(certificate))
+  if (agents.byPod) {
+    const identified = await agents.byCallingPod(socket.remoteAddress ?? '')
+    if ('identity' in identified || !agents.byPassword) return accepted(identified)
+  }
   return accepted(await byPassword(socket, reader, access))
 }
 
@@ -34,9 +41,10 @@ async function proofOf(
   agent: AgentConfig,
   socket: Socket,
   reader: PacketReader,
-  { agents }: Access,
+  access: Access,
   certificate: PresentedCertificate | undefined,
 ): Promise<Identified> {
+  const { agents } = access
   if (agent.clientCertificate) {
     if (certificate) return agents.byCertificate(certificate, agent)
     throw new Refused({
@@ -44,6 +52,14 @@ async function proofOf(
       message: `agent ${agent.name} proves itself by a client certificate, and none was presented`,
       hint: 'Connect with sslmode=verify-full, sslcert and sslkey.',
     })
+  }
+  if (agent.serviceAccount) {
+    const { proofs } = agent.serviceAccount
+    if (proofs.includes('Pod')) {
+      const identified = await agents.byCallingPod(socket.remoteAddress ?? '', agent)
+      if ('identity' in identified || !proofs.includes('Token')) return identified
+    }
+    return byPassword(socket, reader, access, agent)
   }
   const secret = await agents.scramSecret(agent)
   if (!secret) throw new Refused({ sqlstate: '28000', message: `agent ${agent.name} has no proof that this protocol knows` })
@@ -71,13 +87,13 @@ function decodeSaslInitial(body: Buffer): string {
   return data
 }
 
-/** Any other user: a token as the password, whoever's it is; over TLS or loopback only. */
-async function byPassword(socket: Socket, reader: PacketReader, { agents }: Access): Promise<Identified> {
+/** A token as the password; over TLS or loopback only. Without `agent`, whoever's it is. */
+async function byPassword(socket: Socket, reader: PacketReader, { agents }: Access, agent?: AgentConfig): Promise<Identified> {
   if (!(socket instanceof TLSSocket) && !isLoopback(socket.remoteAddress)) {
     throw new Refused({
       sqlstate: '28000',
       message: 'a token is taken as a password over TLS only',
-      hint: "Connect with sslmode=require or better, or with the agent's name as the user.",
+      hint: 'Connect with sslmode=verify-full; an agent with a shared token may also connect with its name as the user.',
     })
   }
   socket.write(authentication(AUTHENTICATION.cleartextPassword))
@@ -85,7 +101,7 @@ async function byPassword(socket: Socket, reader: PacketReader, { agents }: Acce
   const fields = new FieldReader(body, 0, body.length)
   const password = fields.cstring()
   fields.done()
-  return agents.byToken(password)
+  return agents.byToken(password, agent)
 }
 
 async function passwordMessage(reader: PacketReader): Promise<{ body: Buffer }> {

@@ -1,13 +1,14 @@
 // The PostgreSQL protocol: from an accepted connection to a running session.
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { accessKey } from '../../config.ts'
-import type { Access, Protocol } from '../../protocol.ts'
+import { accessKey, type AccessConfig } from '../../config.ts'
+import type { Access, Protocol, TargetProblem } from '../../protocol.ts'
 import { authenticateAgent, Refused } from './authenticate-agent.ts'
 import { CancelKeys } from './cancel-keys.ts'
 import { cancelAtTarget, connectTarget, startTarget, TargetError } from './connect-target.ts'
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
 import { encodingRefused, unreadableEncoding } from './encodings.ts'
+import { probeTarget } from './probe-target.ts'
 import { Relay } from './relay.ts'
 import {
   claimedTask,
@@ -65,6 +66,10 @@ export class PostgresProtocol implements Protocol {
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  probe(target: AccessConfig['target']): Promise<TargetProblem | undefined> {
+    return probeTarget(target)
   }
 
   /** Identify, connect, open the session, start the target. Returns what runs the session. */

@@ -1,6 +1,7 @@
 // Large statements are read in a thread of their own, one after the other, so that they hold up only who sent them. It is also
 // where the parser may fail: a thread in which it has is not used again.
 import { Worker } from 'node:worker_threads'
+import { threadFile } from '../../../thread-file.ts'
 import type { Redactor } from '../../../record/redactor.ts'
 import { unreadable, type Analysis } from './facts.ts'
 import type { LargeText, ReadingReport } from './reading-thread.ts'
@@ -78,7 +79,7 @@ function failed({ text }: LargeText, recorded: string | undefined, why: string):
 
 class ReadingThread {
   // What the parser prints of its own memory is nobody's business.
-  readonly #worker = new Worker(new URL('./reading-thread.ts', import.meta.url), {
+  readonly #worker = new Worker(threadFile('reading-thread', import.meta.url), {
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
     stdout: true,
     stderr: true,

@@ -1,0 +1,41 @@
+// What there is for each access: the Secret that tells proxies of it, and the Service that agents connect to.
+import type { V1Secret, V1Service } from '@kubernetes/client-node'
+import type { AccessConfig } from '@agentaccess/proxy/config'
+import { ACCESS_KEY, accessSecretName } from '@agentaccess/proxy/cluster/settings'
+import { OWNED, ownedMetadata, PROXY_PODS, serviceName, type StoredAccess } from './names.ts'
+
+/** The port that agents know, for each protocol. */
+const USUAL_PORT = { postgres: 5432 } as const
+
+export const servicePort = (kind: AccessConfig['target']['kind']): number => USUAL_PORT[kind]
+
+export function accessSecret(access: StoredAccess, config: AccessConfig): V1Secret {
+  const { name, namespace } = access.metadata
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: ownedMetadata(accessSecretName(name), namespace, [access]),
+    type: 'agentaccess.dev/access',
+    data: { [ACCESS_KEY]: Buffer.from(JSON.stringify(config)).toString('base64') },
+  }
+}
+
+/** Agents reach every proxy of the namespace by it; `targetPort` is where they listen for this access. */
+export function accessService(access: StoredAccess, targetPort: number): V1Service {
+  const { name, namespace } = access.metadata
+  const { type = 'ClusterIP', annotations = {} } = access.spec.service ?? {}
+  const metadata = ownedMetadata(serviceName(name), namespace, [access], { 'agentaccess.dev/access': name })
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { ...metadata, annotations },
+    spec: {
+      type,
+      selector: { ...OWNED, ...PROXY_PODS },
+      // A cancel request finds the pod that has its session more often; the source of a call stays what it is from outside, too.
+      sessionAffinity: 'ClientIP',
+      ...(type === 'ClusterIP' ? {} : { externalTrafficPolicy: 'Local' }),
+      ports: [{ name: 'postgres', port: servicePort('postgres'), targetPort, protocol: 'TCP', appProtocol: 'postgresql' }],
+    },
+  }
+}
