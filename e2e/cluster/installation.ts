@@ -1,4 +1,5 @@
 // AgentAccess as a platform team installs it, on the cluster that runs here, with a database, agents and a bucket.
+import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { startPostgres, type PostgresServer } from '../postgres.ts'
 import type { Scope } from '../scope.ts'
@@ -65,6 +66,10 @@ const VOLUMES = '/run/volumes'
 
 /** No provisioner runs here: folders of the node, that any user can write. */
 function volumes(count: number): object[] {
+  for (let i = 0; i < count; i++) {
+    mkdirSync(`${VOLUMES}/${i}`, { recursive: true })
+    chmodSync(`${VOLUMES}/${i}`, 0o777)
+  }
   const storageClass = {
     apiVersion: 'storage.k8s.io/v1',
     kind: 'StorageClass',
@@ -83,7 +88,7 @@ function volumes(count: number): object[] {
         accessModes: ['ReadWriteOnce'],
         storageClassName: 'manual',
         persistentVolumeReclaimPolicy: 'Retain',
-        hostPath: { path: `${VOLUMES}/${i}`, type: 'DirectoryOrCreate' },
+        hostPath: { path: `${VOLUMES}/${i}`, type: 'Directory' },
       },
     })),
   ]
