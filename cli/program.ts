@@ -10,7 +10,7 @@ const program = new Command('kubectl-agentaccess')
     process.exit(error.exitCode === 0 ? 0 : 2)
   })
 
-const evidence = () => new Option('--evidence <dir>', 'where the recordings are')
+const evidence = () => new Option('--evidence <place>', 'where the recordings are: a directory, or s3://BUCKET/PREFIX (default: what the current cluster says)')
 const collect = (value: string, before: string[]) => [...before, value]
 
 function positive(value: string): number {
@@ -23,10 +23,10 @@ program
   .command('serve')
   .description('Runs the proxy from AgentAccess and Secret manifests, without a cluster. Prints one JSON line for each access when it listens; SIGTERM drains.')
   .requiredOption('-f, --file <file>', 'manifests; may be repeated', collect, [])
-  .requiredOption('--evidence <dir>', 'where the recordings go')
+  .requiredOption('--evidence <place>', 'where the recordings go: a directory, or s3://BUCKET/PREFIX')
   .option('--host <address>', 'where to listen', '127.0.0.1')
   .option('--port <access=port>', 'the port of an access (NAME=PORT); any free one where left out; may be repeated', collect, [])
-  .option('--spool <dir>', 'where recordings wait to be stored (default: the evidence directory with .spool behind it)')
+  .option('--spool <dir>', 'where recordings wait to be stored (default: the evidence directory with .spool behind it; required with s3://)')
   .option('--signing-key <file>', 'Ed25519 private key, PEM (default: signing-key.pem in the spool, made where it is missing)')
   .option('--tls-cert <file>', 'certificate that agents see, PEM (default: one of its own, for 127.0.0.1 and localhost)')
   .option('--tls-key <file>', 'its private key, PEM')
@@ -87,7 +87,7 @@ program
   .description('Checks recordings offline. Exit status 0: every one is whole; 1: something is not; 2: the question is wrong.')
   .addOption(evidence())
   .option('--all', 'every session there is, and every one that should be there')
-  .option('--public-key <file>', 'the public keys that are trusted, PEM')
+  .option('--public-key <file>', 'the public keys that are trusted, PEM (default, without --evidence: those that the operator has published)')
   .option('--at-least <head>', 'a ledger head that was kept elsewhere: the evidence must not be older')
   .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
   .action(async (sessions, options) => (await import('./commands/verify.ts')).verify(sessions, options))

@@ -32,7 +32,7 @@ export interface Harness {
   evidence: string
   warnings: string[]
   /** Ends the proxy. */
-  stop(): Promise<void>
+  stop(): Promise<boolean>
   /** Ends the proxy and reads every session, the oldest first. Door sessions only with `doors`. */
   recorded(options?: { doors?: boolean }): Promise<Event[][]>
   verify(): Promise<Findings>
@@ -83,7 +83,7 @@ export async function startHarness(scope: Scope, targetPort: number, options: Ha
     ...(options.tls ? { tls: options.tls } : {}),
     log: (_level, _fields, message) => warnings.push(message),
   })
-  let stopped: Promise<void> | undefined
+  let stopped: Promise<boolean> | undefined
   const stop = () => (stopped ??= proxy.stop(0))
   const store = new DirectoryStore(evidence)
   return {

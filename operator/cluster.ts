@@ -51,7 +51,7 @@ export class Cluster {
   /** Undefined where there is none. */
   async read<T extends KubernetesObject>(apiVersion: string, kind: string, name: string, namespace: string): Promise<T | undefined> {
     try {
-      return (await this.#objects.read({ apiVersion, kind, metadata: { name, namespace } })) as T
+      return await this.#objects.read<T>({ apiVersion, kind, metadata: { name, namespace } })
     } catch (error) {
       if (isStatus(error, 404)) return undefined
       throw error
@@ -62,7 +62,7 @@ export class Cluster {
     const selector = Object.entries(labels).map(([name, value]) => `${name}=${value}`)
     const { items } = await this.listPage<T>(apiVersion, kind, namespace, selector.join(','))
     // What a list holds does not say itself what it is.
-    return items.map((item) => ({ ...item, apiVersion, kind }))
+    return items.map((item) => Object.assign(item, { apiVersion, kind }))
   }
 
   listPage<T extends KubernetesObject>(apiVersion: string, kind: string, namespace: string | undefined, selector: string): Promise<KubernetesListObject<T>> {

@@ -1,5 +1,5 @@
 // One of the operator's replicas acts; who that is, a Lease says. https://kubernetes.io/docs/concepts/architecture/leases/
-import { CoordinationV1Api, V1MicroTime, type KubeConfig, type V1Lease } from '@kubernetes/client-node'
+import { CoordinationV1Api, V1MicroTime, type KubeConfig, type V1Lease, type V1LeaseSpec } from '@kubernetes/client-node'
 import { explain, isStatus } from './cluster.ts'
 
 const LEASE = 'agentaccess-operator'
@@ -33,7 +33,7 @@ export function electLeader(
     if (held && holderIdentity !== identity) return false
     const now = new V1MicroTime()
     const mine = holderIdentity === identity
-    const spec = {
+    const spec: V1LeaseSpec = {
       holderIdentity: identity,
       leaseDurationSeconds: LEASE_SECONDS,
       renewTime: now,
@@ -41,7 +41,7 @@ export function electLeader(
       leaseTransitions: mine ? leaseTransitions : leaseTransitions + 1,
     }
     // The resource version makes it fail where somebody else was faster.
-    if (lease) await api.replaceNamespacedLease({ name: LEASE, namespace, body: { ...lease, spec } })
+    if (lease) await api.replaceNamespacedLease({ name: LEASE, namespace, body: Object.assign(lease, { spec }) })
     else await api.createNamespacedLease({ namespace, body: { metadata: { name: LEASE, namespace }, spec } })
     return true
   }
@@ -72,11 +72,8 @@ export function electLeader(
       if (!led) return
       const lease = await read(api, namespace)
       if (lease?.spec?.holderIdentity !== identity) return
-      await api.replaceNamespacedLease({
-        name: LEASE,
-        namespace,
-        body: { ...lease, spec: { ...lease.spec, holderIdentity: undefined } as V1Lease['spec'] & object },
-      })
+      delete lease.spec.holderIdentity
+      await api.replaceNamespacedLease({ name: LEASE, namespace, body: lease })
     },
   }
 }

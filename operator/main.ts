@@ -7,6 +7,7 @@ import { serveHealth } from '@agentaccess/proxy/cluster/state'
 import { keptAuthority, operatorCertificate } from './authority.ts'
 import { Cluster, explain } from './cluster.ts'
 import { electLeader } from './leader-election.ts'
+import { ProxyStates } from './proxy-states.ts'
 import { Reconciler } from './reconcile.ts'
 import { Reporter } from './report.ts'
 import { readSettings, type OperatorSettings } from './settings.ts'
@@ -15,6 +16,8 @@ import { WorkQueue } from './work-queue.ts'
 
 /** How often proxies are asked how they are. */
 const REPORT_MS = 2000
+/** How soon something that takes its time is looked at again. */
+const AGAIN_MS = 1000
 const CONCURRENCY = 4
 
 const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 1, sync: true }))
@@ -39,7 +42,7 @@ async function act(config: KubeConfig, settings: OperatorSettings): Promise<() =
   const objects = new WorkQueue({
     concurrency: CONCURRENCY,
     work: async (namespace) => {
-      await reconciler.reconcile(namespace)
+      if ((await reconciler.reconcile(namespace)) === 'again') objects.addAfter(namespace, AGAIN_MS)
       reports.add(namespace)
     },
     failed: failed('reconcile'),
@@ -58,13 +61,13 @@ async function act(config: KubeConfig, settings: OperatorSettings): Promise<() =
     changed: (namespace) => objects.add(namespace),
     failed: (what, error) => failed(what)('', error),
   })
-  const reconciler = new Reconciler({ cluster, watches, settings, authority })
+  const states = new ProxyStates(watches, authority.certificate, operatorCertificate(authority))
+  const reconciler = new Reconciler({ cluster, watches, settings, authority, states })
   const reporter = new Reporter({
     cluster,
     watches,
     reconciler,
-    authority,
-    certificate: operatorCertificate(authority),
+    states,
     spoolIsDurable: !settings.proxy.spool.emptyDir,
     failed: (message) => log.warn({}, message),
   })

@@ -4,6 +4,7 @@ import type { ReportedState } from '@agentaccess/proxy/cluster/state'
 import { STATE_PORT } from '@agentaccess/proxy/cluster/settings'
 import type { KeyPair } from './certificates.ts'
 import { PROXY } from './desired/names.ts'
+import type { Watches } from './watch.ts'
 
 const TIMEOUT_MS = 3000
 const MAX_BYTES = 1024 * 1024
@@ -14,8 +15,38 @@ export interface AskedProxy {
   state: ReportedState | undefined
 }
 
+export class ProxyStates {
+  readonly #watches: Watches
+  readonly #authority: string
+  readonly #certificate: () => Promise<KeyPair>
+
+  /** `certificate`: the operator's own, for a client. */
+  constructor(watches: Watches, authority: string, certificate: () => Promise<KeyPair>) {
+    this.#watches = watches
+    this.#authority = authority
+    this.#certificate = certificate
+  }
+
+  /** Asks every proxy of a namespace that is to stay. */
+  async ask(namespace: string): Promise<AskedProxy[]> {
+    const certificate = await this.#certificate()
+    const pods = this.#watches.pods(namespace).filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
+    return Promise.all(
+      pods.map(async (pod): Promise<AskedProxy> => {
+        const name = pod.metadata!.name!
+        const address = pod.status?.podIP
+        if (!address) return { pod: name, state: undefined }
+        return askProxy(address, namespace, this.#authority, certificate).then(
+          (state) => ({ pod: name, state }),
+          () => ({ pod: name, state: undefined }),
+        )
+      }),
+    )
+  }
+}
+
 /** @throws what the connection fails with */
-export function askProxy(address: string, namespace: string, authority: string, { certificate, privateKey }: KeyPair): Promise<ReportedState> {
+function askProxy(address: string, namespace: string, authority: string, { certificate, privateKey }: KeyPair): Promise<ReportedState> {
   return new Promise((resolve, reject) => {
     const agent = new Agent({ keepAlive: false })
     const request = get(

@@ -1,25 +1,35 @@
 // Makes a namespace as its accesses want it.
-import type { KubernetesObject, V1ConfigMap, V1RoleBinding, V1Secret, V1StatefulSet } from '@kubernetes/client-node'
+import type { KubernetesObject, V1ConfigMap, V1RoleBinding, V1Secret } from '@kubernetes/client-node'
 import { generateSigningKeyPem, signerFromPem } from '@agentaccess/recording'
 import { SETTINGS_KEYS, SETTINGS_SECRET, type SettingsFile } from '@agentaccess/proxy/cluster/settings'
 import { issueCertificate, isCurrent, type KeyPair } from './certificates.ts'
 import { isStatus, type Cluster } from './cluster.ts'
 import { compileAll } from './compile-all.ts'
+import type { Ability } from './compile/index.ts'
 import { accessSecret, accessService } from './desired/access-objects.ts'
 import { certificateNames, OWNED, type StoredAccess } from './desired/names.ts'
 import { proxyNetworkPolicy } from './desired/network-policy.ts'
 import { disruptionBudget, headlessService, proxyStatefulSet } from './desired/proxy-workload.ts'
 import { POD_READER_OF, podNamespaces, podReaderBinding, proxyRole, proxyRoleBinding, proxyServiceAccount, tokenReviewBinding } from './desired/rights.ts'
 import { allocatePorts, caConfigMap, settingsSecret } from './desired/settings-secret.ts'
+import type { ProxyStates } from './proxy-states.ts'
 import type { OperatorSettings } from './settings.ts'
+import { drainSpools, releaseSpools } from './spools.ts'
 import type { Outcome } from './status.ts'
 import type { Watches } from './watch.ts'
+
+const ABILITIES: readonly Ability[] = ['serviceAccount', 'retention', 'service']
+/** Holds the last access of a namespace until what it recorded is stored. */
+const FINALIZER = 'agentaccess.dev/spool'
+/** On an access that is being deleted: it goes at once, and what waits in the spool with it. */
+const RELEASE = 'agentaccess.dev/release-spool'
 
 export interface ReconcilerOptions {
   cluster: Cluster
   watches: Watches
   settings: OperatorSettings
   authority: KeyPair
+  states: ProxyStates
 }
 
 export class Reconciler {
@@ -36,27 +46,68 @@ export class Reconciler {
     return this.#outcomes.get(namespace)?.get(name)
   }
 
-  /** @throws what the API server says */
-  async reconcile(namespace: string): Promise<void> {
+  /** `again`: something takes its time, and is to be looked at soon. @throws what the API server says */
+  async reconcile(namespace: string): Promise<'done' | 'again'> {
     const { cluster, watches } = this.#options
-    const accesses = watches.accesses(namespace).filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    const all = watches.accesses(namespace)
+    const accesses = all.filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    const leaving = all.filter(({ metadata }) => metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(FINALIZER))
     await this.#podReaders(namespace, podNamespaces(accesses))
     await cluster.apply(tokenReviewBinding(watches.namespaces()))
-    if (accesses.length === 0) {
-      // What was made here has the accesses as its owners, and goes with them.
-      this.#outcomes.delete(namespace)
-      await watches.forget(namespace)
-      return
+    if (accesses.length > 0) return this.#serve(namespace, accesses, leaving)
+    if (leaving.length > 0) return this.#leave(namespace, leaving)
+    // What was made here has the accesses as its owners, and goes with them.
+    this.#outcomes.delete(namespace)
+    await watches.forget(namespace)
+    return 'done'
+  }
+
+  async #serve(namespace: string, accesses: readonly StoredAccess[], leaving: readonly StoredAccess[]): Promise<'done' | 'again'> {
+    const { cluster, watches, settings } = this.#options
+    for (const access of accesses) {
+      const { finalizers = [] } = access.metadata
+      if (!finalizers.includes(FINALIZER)) await cluster.patchFinalizers(access, [...finalizers, FINALIZER])
     }
-    const outcomes = compileAll(accesses, await watches.secrets(namespace), ['serviceAccount', 'retention', 'service'])
-    for (const object of await this.#desired(namespace, accesses, outcomes)) await this.#apply(object)
+    const outcomes = compileAll(accesses, await watches.secrets(namespace), ABILITIES)
+    for (const object of await this.#desired(namespace, accesses, outcomes, accesses, settings.proxy.replicas)) await this.#apply(object)
     this.#outcomes.set(namespace, new Map([...outcomes].map(([{ metadata }, outcome]) => [metadata.name, outcome])))
+    // Others keep the proxies running, which store what these have left.
+    for (const access of leaving) await this.#letGo(access)
+    return (await drainSpools({ ...this.#options, settings: settings.proxy }, namespace, accesses, settings.proxy.replicas)) > 0 ? 'again' : 'done'
+  }
+
+  /** The last accesses of a namespace wait until what they recorded is stored. */
+  async #leave(namespace: string, leaving: readonly StoredAccess[]): Promise<'done' | 'again'> {
+    const { cluster, settings, states } = this.#options
+    const { proxy } = settings
+    const released = leaving.some(({ metadata }) => metadata.annotations?.[RELEASE] === 'true')
+    // A volume is drained after its proxy; without one, only the proxy itself can.
+    const stay = proxy.spool.emptyDir && !released && !(await states.ask(namespace)).every(({ state }) => state?.settled)
+    for (const object of await this.#desired(namespace, [], new Map(), leaving, stay ? proxy.replicas : 0)) await this.#apply(object)
+    if (released) await releaseSpools(cluster, namespace)
+    else if (stay || (await drainSpools({ ...this.#options, settings: proxy }, namespace, leaving, 0)) > 0) return 'again'
+    for (const access of leaving) await this.#letGo(access)
+    return 'done'
+  }
+
+  #letGo(access: StoredAccess): Promise<void> {
+    const { finalizers = [] } = access.metadata
+    return this.#options.cluster.patchFinalizers(
+      access,
+      finalizers.filter((name) => name !== FINALIZER),
+    )
   }
 
   /** In the order in which they are needed: rights before what uses them, what proxies read before the proxies. */
-  async #desired(namespace: string, accesses: readonly StoredAccess[], outcomes: ReadonlyMap<StoredAccess, Outcome>): Promise<KubernetesObject[]> {
+  async #desired(
+    namespace: string,
+    accesses: readonly StoredAccess[],
+    outcomes: ReadonlyMap<StoredAccess, Outcome>,
+    owners: readonly StoredAccess[],
+    replicas: number,
+  ): Promise<KubernetesObject[]> {
     const { cluster, settings, authority } = this.#options
-    const { proxy, clientCa, evidence } = settings
+    const { proxy, clientCa, evidence, otlp } = settings
     // Not from a watch, which may be late: a key that is there must never be replaced.
     const known = new KnownSettings(await cluster.read<V1Secret>('v1', 'Secret', SETTINGS_SECRET, namespace))
     const names = accesses.map(({ metadata }) => metadata.name)
@@ -66,22 +117,26 @@ export class Reconciler {
     const hostNames = certificateNames(namespace, accesses)
     const serving = isCurrent(known.serving(), authority, hostNames) ? known.serving()! : await issueCertificate(authority, 'agentaccess-proxy', hostNames)
     const signingKey = known.text(SETTINGS_KEYS.signingKey) ?? generateSigningKeyPem()
-    const file: SettingsFile = { accesses: names.map((name) => ({ name, port: ports.get(name)!, ...(open.has(name) ? {} : { closed: true }) })), evidence }
+    const file: SettingsFile = {
+      accesses: names.map((name) => ({ name, port: ports.get(name)!, ...(open.has(name) ? {} : { closed: true }) })),
+      evidence,
+      ...(otlp ? { otlp } : {}),
+    }
     // What a proxy reads only when it starts.
-    const startup = JSON.stringify({ evidence, signingKey: signerFromPem(signingKey).keyId, clientCa: clientCa ?? '' })
+    const startup = JSON.stringify({ evidence, otlp: otlp ?? '', signingKey: signerFromPem(signingKey).keyId, clientCa: clientCa ?? '' })
     return [
       await this.#publicKeys(namespace, signingKey),
-      proxyServiceAccount(namespace, accesses, proxy.serviceAccountAnnotations),
-      proxyRole(namespace, accesses, names),
-      proxyRoleBinding(namespace, accesses),
-      caConfigMap(namespace, accesses, authority.certificate),
+      proxyServiceAccount(namespace, owners, proxy.serviceAccountAnnotations),
+      proxyRole(namespace, owners, names),
+      proxyRoleBinding(namespace, owners),
+      caConfigMap(namespace, owners, authority.certificate),
       ...good.map(({ access, config }) => accessSecret(access, config)),
-      settingsSecret(namespace, accesses, { file, serving, signingKey, clientCa, authority: authority.certificate }),
+      settingsSecret(namespace, owners, { file, serving, signingKey, clientCa, authority: authority.certificate }),
       ...accesses.map((access) => accessService(access, ports.get(access.metadata.name)!)),
-      headlessService(namespace, accesses),
-      proxyNetworkPolicy(namespace, accesses, [...ports.values()], settings.namespace),
-      disruptionBudget(namespace, accesses),
-      proxyStatefulSet(namespace, accesses, proxy, startup),
+      headlessService(namespace, owners),
+      proxyNetworkPolicy(namespace, owners, [...ports.values()], settings.namespace),
+      disruptionBudget(namespace, owners),
+      proxyStatefulSet(namespace, owners, proxy, startup, replicas),
     ]
   }
 
@@ -93,7 +148,7 @@ export class Reconciler {
       if (object.kind !== 'StatefulSet' || !isStatus(error, 422)) throw error
       // Some of its fields can't be changed: it is made anew around its pods, which go on.
       await cluster.delete(object, true)
-      await cluster.apply(object as V1StatefulSet)
+      await cluster.apply(object)
     }
   }
 
@@ -115,7 +170,7 @@ export class Reconciler {
   }
 }
 
-export const PUBLIC_KEYS_OF = 'agentaccess.dev/public-keys-of'
+const PUBLIC_KEYS_OF = 'agentaccess.dev/public-keys-of'
 
 /** What the settings' Secret of a namespace says now: ports, keys and certificates are kept. */
 class KnownSettings {

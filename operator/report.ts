@@ -1,9 +1,8 @@
 // Asks the proxies of a namespace how they are, and writes what they say into the status of its accesses.
-import { CoreV1Api, type V1Pod } from '@kubernetes/client-node'
-import type { KeyPair } from './certificates.ts'
+import { CoreV1Api } from '@kubernetes/client-node'
 import type { Cluster } from './cluster.ts'
 import type { StoredAccess } from './desired/names.ts'
-import { askProxy, type AskedProxy } from './proxy-states.ts'
+import type { ProxyStates } from './proxy-states.ts'
 import type { Reconciler } from './reconcile.ts'
 import { differs, statusOf, type Condition, type Status } from './status.ts'
 import type { Watches } from './watch.ts'
@@ -12,8 +11,7 @@ export interface ReporterOptions {
   cluster: Cluster
   watches: Watches
   reconciler: Reconciler
-  authority: KeyPair
-  certificate: () => Promise<KeyPair>
+  states: ProxyStates
   spoolIsDurable: boolean
   failed: (message: string) => void
 }
@@ -29,10 +27,10 @@ export class Reporter {
 
   /** @throws what the API server says */
   async report(namespace: string): Promise<void> {
-    const { cluster, watches, reconciler, spoolIsDurable } = this.#options
+    const { cluster, watches, reconciler, states, spoolIsDurable } = this.#options
     const accesses = watches.accesses(namespace)
     if (accesses.length === 0) return
-    const proxies = await this.#ask(namespace)
+    const proxies = await states.ask(namespace)
     for (const access of accesses) {
       const outcome = reconciler.outcome(access)
       if (!outcome) continue
@@ -41,23 +39,6 @@ export class Reporter {
       await cluster.patchStatus(access, status)
       await this.#tellChanges(access, status)
     }
-  }
-
-  async #ask(namespace: string): Promise<AskedProxy[]> {
-    const { watches, authority } = this.#options
-    const certificate = await this.#options.certificate()
-    const pods = watches.pods(namespace).filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
-    return Promise.all(
-      pods.map(async (pod: V1Pod): Promise<AskedProxy> => {
-        const name = pod.metadata!.name!
-        const address = pod.status?.podIP
-        if (!address) return { pod: name, state: undefined }
-        return askProxy(address, namespace, authority.certificate, certificate).then(
-          (state) => ({ pod: name, state }),
-          () => ({ pod: name, state: undefined }),
-        )
-      }),
-    )
   }
 
   /** A Kubernetes Event for each condition that has changed. */

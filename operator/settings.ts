@@ -1,5 +1,6 @@
 // What the chart tells the operator: one JSON file, from its values.
 import { readFileSync } from 'node:fs'
+import type { SettingsFile } from '@agentaccess/proxy/cluster/settings'
 import type { S3Options } from '@agentaccess/recording/s3'
 
 export interface OperatorSettings {
@@ -8,6 +9,7 @@ export interface OperatorSettings {
   /** Empty: every namespace. */
   watchNamespaces: string[]
   evidence: S3Options
+  otlp?: SettingsFile['otlp']
   /** PEM; agents with a client certificate are known by it. */
   clientCa?: string
   proxy: ProxySettings
@@ -35,5 +37,16 @@ export function readSettings(file: string, environment: NodeJS.ProcessEnv): Oper
   const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = environment
   // Static keys are in a Secret, not in the settings; proxies get them with theirs.
   if (accessKeyId && secretAccessKey) settings.evidence.credentials = { accessKeyId, secretAccessKey }
+  // `name: value` lines, as a Secret holds them best.
+  const headers = environment.AGENTACCESS_OTLP_HEADERS
+  if (settings.otlp && headers) settings.otlp.headers = parseHeaders(headers)
   return settings
+}
+
+function parseHeaders(text: string): Record<string, string> {
+  const pairs = text.split('\n').flatMap((line) => {
+    const at = line.indexOf(':')
+    return at > 0 ? [[line.slice(0, at).trim(), line.slice(at + 1).trim()] as const] : []
+  })
+  return Object.fromEntries(pairs)
 }

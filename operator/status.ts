@@ -48,10 +48,10 @@ export function statusOf({ access, outcome, proxies, spoolIsDurable, now }: Stat
   const recording = recorded(own, proxies, spoolIsDurable)
   const ready = readiness(access, outcome, own.length, proxies, target, recording)
   const before = previousConditions(access)
-  const conditions = Object.entries({ Ready: ready, TargetReachable: target, Recording: recording }).map(([type, verdict]): Condition => {
+  const conditions = Object.entries({ Ready: ready, TargetReachable: target, Recording: recording }).map(([type, { status, reason, message }]): Condition => {
     const known = before.find((condition) => condition.type === type)
-    const lastTransitionTime = known?.status === verdict.status ? known.lastTransitionTime : now.toISOString()
-    return { type: type as Condition['type'], ...verdict, lastTransitionTime, observedGeneration: generation }
+    const lastTransitionTime = known?.status === status ? known.lastTransitionTime : now.toISOString()
+    return { type: type as Condition['type'], status, reason, message, lastTransitionTime, observedGeneration: generation }
   })
   const times = own.flatMap(({ lastSessionTime }) => lastSessionTime ?? []).concat(access.status?.lastSessionTime ?? [])
   return {
@@ -84,7 +84,7 @@ function readiness(access: StoredAccess, outcome: Outcome, listening: number, pr
       `no proxy listens for it yet: ${proxies.map(({ pod, state }) => `${pod} ${state ? 'has not taken it' : 'does not answer'}`).join(', ')}`,
     )
   if (target.status === 'False') return isFalse(`Target${target.reason}`, target.message)
-  if (recording.status === 'False' && BLOCKING.includes(recording.reason)) return isFalse(recording.reason, recording.message)
+  if (recording.status === 'False' && recording.reason === BLOCKED) return isFalse(recording.reason, recording.message)
   return isTrue('Listening', `${listening} of ${proxies.length} proxies listen`)
 }
 
@@ -95,7 +95,7 @@ function targetReachable(key: string, outcome: Outcome, proxies: readonly AskedP
   return results.length > 0 ? isTrue('LoggedIn', 'the proxies have logged in to the target') : unknown('NotTried', 'no proxy has tried it yet')
 }
 
-const BLOCKING = ['Blocked']
+const BLOCKED = 'Blocked'
 
 function recorded(
   own: readonly { blocked?: string; waitingBytes: number; spoolQuota: number }[],
@@ -103,7 +103,7 @@ function recorded(
   spoolIsDurable: boolean,
 ): Verdict {
   const blocked = own.find((state) => state.blocked !== undefined)?.blocked
-  if (blocked !== undefined) return isFalse('Blocked', `nothing is let through: ${blocked}`)
+  if (blocked !== undefined) return isFalse(BLOCKED, `nothing is let through: ${blocked}`)
   for (const { pod, state } of proxies)
     if (typeof state?.storing === 'string') return isFalse('NotStored', `${pod}: ${state.storing}. Sessions go on; what they do waits in the spool`)
   const full = own.find(({ waitingBytes, spoolQuota }) => waitingBytes > spoolQuota * NEARLY_FULL)
@@ -125,7 +125,7 @@ export function differs(access: StoredAccess, status: Status): boolean {
 
 function comparable(status: Status | undefined): unknown {
   if (!status) return undefined
-  const { observedGeneration, endpoint, target, agents, activeSessions, lastSessionTime, conditions = [] } = status
+  const { observedGeneration, endpoint, target, agents, activeSessions, lastSessionTime, conditions } = status
   const plain = conditions.map(({ type, status: is, reason, message, observedGeneration: seen }) => [type, is, reason, message, seen])
   return [observedGeneration, endpoint, target, agents, activeSessions, lastSessionTime === undefined ? '' : new Date(lastSessionTime).getTime(), plain]
 }

@@ -60,12 +60,12 @@ export class Watches {
   accesses(namespace: string): StoredAccess[] {
     return this.#accesses
       .flatMap((informer) => informer.list(namespace))
-      .map((access) => ({ ...access, apiVersion: 'agentaccess.dev/v1alpha1', kind: 'AgentAccess' }))
+      .map((access) => Object.assign(access, { apiVersion: 'agentaccess.dev/v1alpha1', kind: 'AgentAccess' }))
       .sort((a, b) => createdAt(a) - createdAt(b) || a.metadata.name.localeCompare(b.metadata.name))
   }
 
   namespaces(): string[] {
-    return [...new Set(this.#accesses.flatMap((informer) => informer.list().map(({ metadata }) => metadata!.namespace!)))].sort()
+    return [...new Set(this.#accesses.flatMap((informer) => informer.list().map(({ metadata }) => metadata.namespace)))].sort()
   }
 
   /** The Secrets of a namespace with accesses; watched from the first time on that they are asked for. */

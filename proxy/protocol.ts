@@ -5,6 +5,7 @@ import type { SecureContext } from 'node:tls'
 import type { AccessConfig } from './config.ts'
 import type { Policy } from './decide/policy.ts'
 import type { Agents } from './identify/agents.ts'
+import type { Attestation } from './identify/attestation.ts'
 import type { Door } from './record/door.ts'
 import type { Recorder } from './record/recorder.ts'
 import type { Redactor } from './record/redactor.ts'
@@ -15,6 +16,21 @@ export interface ServerTls {
   context(): SecureContext
   /** Whether a CA for client certificates is configured. */
   clientCertificates: boolean
+}
+
+/** The other proxies that agents may reach by the same address. */
+export interface Peers {
+  /** This one's number among them, from 0. */
+  own: number
+  hostOf: (ordinal: number) => string
+}
+
+/** What the accesses of a proxy share. */
+export interface Services {
+  tls?: ServerTls
+  /** The cluster's word for ServiceAccounts and pods; without it no such agent gets in. */
+  attestation?: Attestation
+  peers?: Peers
 }
 
 /** All that serving one access needs. */
@@ -28,6 +44,7 @@ export interface Access {
   readonly recorder: Recorder
   readonly redactor: Redactor
   readonly tls: ServerTls | undefined
+  readonly peers?: Peers | undefined
 }
 
 export interface Protocol {

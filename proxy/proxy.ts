@@ -4,27 +4,27 @@ import type { Signer } from '@agentaccess/recording'
 import { adoptSpool } from './adopt/adopt.ts'
 import { compileAccess, LiveAccess } from './access.ts'
 import { accessKey, type AccessConfig } from './config.ts'
-import type { Attestation } from './identify/attestation.ts'
-import type { Access, Protocol, ServerTls } from './protocol.ts'
+import type { Access, Protocol, Services } from './protocol.ts'
 import { protocols } from './protocols/protocols.ts'
 import { lockSpool } from './record/lock.ts'
+import type { Recorder } from './record/recorder.ts'
 import type { EndedBy } from './record/session-record.ts'
 import { describePlace, type EvidencePlace } from './ship/evidence-place.ts'
+import type { OtlpOptions } from './ship/otlp/sender.ts'
 import { retentionOf } from './ship/retention.ts'
 import { startShipper } from './ship/start-shipper.ts'
 import { parserReady } from './protocols/postgres/sql/parser.ts'
 
-export interface ProxyOptions {
+export interface ProxyOptions extends Services {
   /** All of one namespace: a spool has one ledger, and a ledger one namespace. */
   accesses: readonly AccessConfig[]
   /** Where each access listens, by its key. */
   listen: (access: AccessConfig) => { host: string; port: number }
   spool: string
   evidence: EvidencePlace
+  /** The collector, where there is one. */
+  otlp?: OtlpOptions
   signer: Signer
-  tls?: ServerTls
-  /** The cluster's word for ServiceAccounts and pods; without it no such agent gets in. */
-  attestation?: Attestation
   /** Default: that of the first access. */
   namespace?: string
   log: (level: 'info' | 'warn' | 'error', fields: Record<string, unknown>, message: string) => void
@@ -43,8 +43,14 @@ export interface ProxyState {
     /** Why nothing of it can be recorded now. */
     blocked?: string
   }[]
+  /** Nothing waits in the spool: all that was recorded until a moment ago is stored. */
+  settled: boolean
   /** Whether evidence is stored: not tried yet, yes, or why not. */
   storing: boolean | string
+  /** Whether the collector takes what it is sent; undefined where there is none. */
+  exporting?: boolean | string
+  /** Since the proxy started: spans and logs that the collector took, and that it rejected for good. */
+  exported?: { taken: number; rejected: number }
 }
 
 export interface RunningProxy {
@@ -56,12 +62,18 @@ export interface RunningProxy {
    * new address can't be bound.
    */
   update(accesses: readonly AccessConfig[]): Promise<void>
-  /** No new sessions; those that run have `graceMs` to end; then everything is recorded, stored and closed. A second call waits for the first. */
-  stop(graceMs: number): Promise<void>
+  /**
+   * No new sessions; those that run have `graceMs` to end; then everything is recorded, stored and closed. A second call
+   * waits for the first. False where not all could be stored: the rest waits in the spool.
+   */
+  stop(graceMs: number): Promise<boolean>
 }
 
 /** How long storing may take at the end: what is left stays in the spool, for the next start. */
 const DRAIN_MS = 30_000
+
+/** From when a line is made until it is in the spool's file, at most. */
+const WRITTEN_MS = 1000
 
 /** An access that listens. */
 interface Listening {
@@ -82,16 +94,30 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   for (const warning of warnings) log('error', { spool }, warning)
   if (interrupted.length > 0) log('warn', { sessions: interrupted }, 'ended sessions that the former proxy left')
   let storing: boolean | string = false
+  let exporting: boolean | string = false
+  let settledAt = 0
+  const exported = { taken: 0, rejected: 0 }
   const shipper = startShipper(
-    { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem, retention: retentionOf(accesses) },
+    { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem, retention: retentionOf(accesses), otlp: options.otlp },
     (report) => {
       if (report.kind === 'stored') recorder.stored(report.access, report.bytes)
+      else if (report.kind === 'settled') settledAt = report.at
       else if (report.kind === 'failing') {
         storing = report.message
         log('error', { evidence: describePlace(options.evidence) }, `evidence can't be stored, and waits in the spool: ${report.message}`)
       } else if (report.kind === 'storing') {
         storing = true
         log('info', { evidence: describePlace(options.evidence) }, 'evidence is stored')
+      } else if (report.kind === 'exported') exported.taken += report.count
+      else if (report.kind === 'rejected') {
+        exported.rejected += report.count
+        log('error', { collector: options.otlp?.endpoint }, `the collector rejects ${report.count} spans or logs for good: ${report.message}`)
+      } else if (report.kind === 'export failing') {
+        exporting = report.message
+        log('error', { collector: options.otlp?.endpoint }, `the collector takes nothing, and it waits: ${report.message}`)
+      } else if (report.kind === 'exporting') {
+        exporting = true
+        log('info', { collector: options.otlp?.endpoint }, 'the collector takes spans and logs')
       }
     },
     (error) => {
@@ -116,22 +142,24 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     }
     for (const config of configs) {
       if (running.has(accessKey(config))) continue
-      const access = new LiveAccess(config, recorder, options.tls, options.attestation)
+      const access = new LiveAccess(config, recorder, options)
       running.set(access.key, { access, ...(await listen(access, options.listen(config), connections)) })
     }
   }
   const stop = async (graceMs: number) => {
     const all = [...running.values()]
     for (const { server } of all) server.close()
-    await drained(
+    await sessionsEnded(
       all.map(({ access }) => access),
       graceMs,
     )
     for (const { access } of all) access.door.close()
     await recorder.close()
     for (const socket of connections) socket.destroy()
-    if (!(await shipper.drain(DRAIN_MS))) log('error', { spool }, 'not all evidence could be stored: the rest waits in the spool, for the next start')
+    const drained = await shipper.drain(DRAIN_MS)
+    if (!drained) log('error', { spool }, 'not all evidence could be stored: the rest waits in the spool, for the next start')
     lock.release()
+    return drained
   }
   try {
     await update(accesses)
@@ -139,31 +167,30 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await stop(0)
     throw error
   }
-  let stopped: Promise<void> | undefined
+  let stopped: Promise<boolean> | undefined
   return {
     get endpoints() {
       return [...running].map(([access, { host, port }]) => ({ access, host, port }))
     },
     state: () => ({
-      accesses: [...running].map(([key, { access, port }]) => {
-        const { spoolQuota } = access.config.recording
-        const { lastOpened, size } = access.sessions
-        const blocked = recorder.blocked(key, spoolQuota)
-        return {
-          access: key,
-          port,
-          activeSessions: size,
-          ...(lastOpened ? { lastSessionTime: lastOpened.toISOString() } : {}),
-          waitingBytes: recorder.waiting(key),
-          spoolQuota,
-          ...(blocked === undefined ? {} : { blocked }),
-        }
-      }),
+      accesses: [...running].map(([key, { access, port }]) => stateOf(key, access, port, recorder)),
+      settled: settledAt > recorder.lastAppend + WRITTEN_MS,
       storing,
+      ...(options.otlp ? { exporting, exported } : {}),
     }),
     update,
     stop: (graceMs) => (stopped ??= stop(graceMs)),
   }
+}
+
+function stateOf(key: string, access: LiveAccess, port: number, recorder: Recorder): ProxyState['accesses'][number] {
+  const { spoolQuota } = access.config.recording
+  const { lastOpened, size } = access.sessions
+  const state: ProxyState['accesses'][number] = { access: key, port, activeSessions: size, waitingBytes: recorder.waiting(key), spoolQuota }
+  if (lastOpened) state.lastSessionTime = lastOpened.toISOString()
+  const blocked = recorder.blocked(key, spoolQuota)
+  if (blocked !== undefined) state.blocked = blocked
+  return state
 }
 
 async function listen(access: LiveAccess, where: { host: string; port: number }, connections: Set<Socket>): Promise<Omit<Listening, 'access'>> {
@@ -186,7 +213,7 @@ async function listen(access: LiveAccess, where: { host: string; port: number },
 const liveSessions = (accesses: readonly Access[]) => accesses.flatMap(({ sessions }) => sessions.live())
 
 /** Waits for the sessions to end by themselves, then ends those that are left. */
-async function drained(accesses: readonly Access[], graceMs: number): Promise<void> {
+async function sessionsEnded(accesses: readonly Access[], graceMs: number): Promise<void> {
   const deadline = Date.now() + graceMs
   while (liveSessions(accesses).length > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
   endSessions(accesses, 'proxy', 'the proxy stops')

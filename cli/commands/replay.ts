@@ -5,7 +5,7 @@ import { findSession, openEvidence } from '../evidence-option.ts'
 import { line } from './show.ts'
 
 export async function replay(session: string, options: { evidence?: string; speed: number }): Promise<void> {
-  const store = openEvidence(options.evidence)
+  const store = await openEvidence(options.evidence)
   const location = await findSession(store, session)
   const began = performance.now()
   let start: number | undefined

@@ -2,8 +2,9 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pino, destination } from 'pino'
-import { accessKey, startProxy, type AccessConfig, type RunningProxy } from '@agentaccess/proxy'
+import { accessKey, startProxy, type AccessConfig, type ProxyOptions, type RunningProxy } from '@agentaccess/proxy'
 import { generateSigningKeyPem, signerFromPem, type Signer } from '@agentaccess/recording'
+import { bucketOf } from '../evidence-option.ts'
 import { parseDuration } from '../duration.ts'
 import { loadAccesses, UsageError } from '../manifests.ts'
 import { watchManifests } from '../watch-manifests.ts'
@@ -26,11 +27,11 @@ export async function serve(options: ServeOptions): Promise<void> {
   const accesses = loadAccesses(options.file)
   const ports = parsePorts(options.port, accesses)
   const grace = parseDuration(options.grace, '--grace')
-  if (options.evidence.startsWith('s3://'))
-    throw new UsageError(`--evidence ${options.evidence}: object storage is not supported by this version; give a directory`)
-  const evidence = resolve(options.evidence)
-  const spool = resolve(options.spool ?? `${evidence}.spool`)
-  mkdirSync(evidence, { recursive: true })
+  const inBucket = options.evidence.startsWith('s3://')
+  if (inBucket && options.spool === undefined) throw new UsageError('--spool DIR is missing: where recordings wait to be stored in the bucket')
+  const evidence = inBucket ? await bucketOf(options.evidence) : resolve(options.evidence)
+  const spool = resolve(options.spool ?? `${options.evidence}.spool`)
+  if (typeof evidence === 'string') mkdirSync(evidence, { recursive: true })
   mkdirSync(spool, { recursive: true, mode: 0o700 })
   const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 2, sync: true }))
   const signer = loadSigner(options.signingKey ?? `${spool}/signing-key.pem`, options.signingKey === undefined)
@@ -43,19 +44,31 @@ export async function serve(options: ServeOptions): Promise<void> {
     listen: (access) => ({ host: options.host, port: ports.get(access.name) ?? 0 }),
     spool,
     evidence,
+    ...otlpFromEnvironment(),
     signer,
     tls,
     log: (level, fields, message) => log[level](fields, message),
   }).catch((error: unknown) => {
     throw new UsageError(error instanceof Error ? error.message : String(error))
   })
-  log.info({ key: signer.keyId, publicKey: `${spool}/public-key.pem`, evidence, spool }, 'recording')
+  log.info({ key: signer.keyId, publicKey: `${spool}/public-key.pem`, evidence: options.evidence, spool }, 'recording')
   for (const { access, host, port } of proxy.endpoints)
     console.log(JSON.stringify({ access, endpoint: `${host.includes(':') ? `[${host}]` : host}:${port}`, ca }))
   const watching = watchManifests(options.file, proxy, log)
   await stopped
   watching.stop()
   await shutDown(proxy, grace, log)
+}
+
+/** https://opentelemetry.io/docs/specs/otel/protocol/exporter/: `key=value` pairs, percent-encoded. */
+function otlpFromEnvironment(): Pick<ProxyOptions, 'otlp'> {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_EXPORTER_OTLP_HEADERS: given = '' } = process.env
+  if (!endpoint) return {}
+  const headers = given.split(',').flatMap((pair) => {
+    const at = pair.indexOf('=')
+    return at > 0 ? [[pair.slice(0, at).trim(), decodeURIComponent(pair.slice(at + 1).trim())] as const] : []
+  })
+  return { otlp: { endpoint, headers: Object.fromEntries(headers) } }
 }
 
 async function shutDown(proxy: RunningProxy, graceMs: number, log: { info: (fields: object, message: string) => void }): Promise<void> {

@@ -5,7 +5,7 @@ import {
   indexName,
   newSummary,
   readEvents,
-  type DirectoryStore,
+  type EvidenceReader,
   type SessionLocation,
   type SessionSummary,
 } from '@agentaccess/recording'
@@ -24,7 +24,7 @@ export interface SessionsOptions {
 }
 
 export async function sessions(options: SessionsOptions): Promise<void> {
-  const store = openEvidence(options.evidence)
+  const store = await openEvidence(options.evidence)
   const since = options.since === undefined ? 0 : Date.now() - parseDuration(options.since, '--since')
   const found: SessionSummary[] = []
   for (const location of await findSessions(store)) {
@@ -64,7 +64,7 @@ function matches(summary: SessionSummary, { agent, task, access, denied }: Sessi
 }
 
 /** From the index where the session has ended, else from its events: the index is a short cut, and may be missing. */
-async function summarize(store: DirectoryStore, location: SessionLocation): Promise<SessionSummary> {
+async function summarize(store: EvidenceReader, location: SessionLocation): Promise<SessionSummary> {
   const indexed = await store.read(indexName(location.namespace, location.session))
   if (indexed) {
     try {

@@ -4,7 +4,7 @@ import { describeEvent } from '../describe-event.ts'
 import { findSession, openEvidence } from '../evidence-option.ts'
 
 export async function show(session: string, options: { evidence?: string; output: 'text' | 'json' }): Promise<void> {
-  const store = openEvidence(options.evidence)
+  const store = await openEvidence(options.evidence)
   const location = await findSession(store, session)
   let start: number | undefined
   for await (const { event, bytes } of readEvents(store, location)) {

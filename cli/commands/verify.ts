@@ -1,6 +1,16 @@
 // verify: is the record what was recorded, and is all of it here?
 import { readFileSync } from 'node:fs'
-import { publicKeysFromPem, trustFound, trustGiven, verifyEvidence, type Findings, type SessionReport, type Trust } from '@agentaccess/recording'
+import {
+  publicKeysFromPem,
+  trustFound,
+  trustGiven,
+  verifyEvidence,
+  type EvidenceReader,
+  type Findings,
+  type SessionReport,
+  type Trust,
+} from '@agentaccess/recording'
+import { clusterPublicKeys } from '../cluster-settings.ts'
 import { findSession, openEvidence } from '../evidence-option.ts'
 import { UsageError } from '../manifests.ts'
 import { printable } from '../printable.ts'
@@ -14,10 +24,10 @@ export interface VerifyCommandOptions {
 }
 
 export async function verify(sessions: readonly string[], options: VerifyCommandOptions): Promise<void> {
-  const store = openEvidence(options.evidence)
+  const store = await openEvidence(options.evidence)
   if (sessions.length === 0 && !options.all) throw new UsageError('which sessions? Name them, or give --all')
   if (sessions.length > 0 && options.all) throw new UsageError('name sessions or give --all, not both')
-  const trust = options.publicKey === undefined ? await trustFound(store) : given(options.publicKey)
+  const trust = await trustFor(options, store)
   const locations = await Promise.all(sessions.map(async (id) => (await findSession(store, id)).session))
   const text = options.output === 'text'
   const findings = await verifyEvidence(store, {
@@ -31,6 +41,12 @@ export async function verify(sessions: readonly string[], options: VerifyCommand
   if (text) console.log(conclusion(findings))
   else console.log(JSON.stringify(findings))
   process.exitCode = isWhole(findings) ? 0 : 1
+}
+
+/** Keys that are given, or that the operator published; else only those beside the evidence, which show no more than that it is consistent. */
+async function trustFor({ publicKey, evidence }: VerifyCommandOptions, store: EvidenceReader): Promise<Trust> {
+  if (publicKey !== undefined) return given(publicKey)
+  return evidence === undefined ? trustGiven(clusterPublicKeys()) : trustFound(store)
 }
 
 function given(path: string): Trust {

@@ -50,5 +50,8 @@ export async function startBucket(scope: Scope): Promise<Bucket> {
     ],
   }
   await root.send(new PutBucketPolicyCommand({ Bucket: BUCKET, Policy: JSON.stringify(policy) }))
-  return { root, asProxy: clientFor(PROXY_USER), start, stop: async () => void (child && (await stopChild(child, 'SIGTERM'))) }
+  const stop = async () => {
+    if (child) await stopChild(child, 'SIGTERM')
+  }
+  return { root, asProxy: clientFor(PROXY_USER), start, stop }
 }

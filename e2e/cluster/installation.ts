@@ -7,6 +7,7 @@ import { BUCKET, ENDPOINT, PROXY_USER, startBucket, type Bucket } from './bucket
 import { CLIENT_IMAGE, OUR_IMAGE } from './images.ts'
 import { apply, eventually, get, kubectl, run, succeed } from './kubectl.ts'
 import { NODE } from './pki.ts'
+import { COLLECTOR, startTelemetry, type Telemetry } from './telemetry.ts'
 
 export const SYSTEM = 'agentaccess-system'
 export const CHART = join(import.meta.dirname, '../../charts/agentaccess')
@@ -16,6 +17,7 @@ const [REPOSITORY, TAG] = OUR_IMAGE.split(':') as [string, string]
 export interface Installation {
   bucket: Bucket
   database: PostgresServer
+  telemetry: Telemetry
 }
 
 export const chartValues = (more: Record<string, string> = {}): string[] =>
@@ -26,6 +28,7 @@ export const chartValues = (more: Record<string, string> = {}): string[] =>
     'evidence.s3.endpoint': ENDPOINT,
     'evidence.s3.existingSecret': 'bucket',
     'evidence.s3.objectLock': 'COMPLIANCE',
+    'otlp.endpoint': COLLECTOR,
     'proxy.replicas': '1',
     'proxy.spool.size': '1Gi',
     'proxy.spool.storageClassName': 'manual',
@@ -36,12 +39,12 @@ export const chartValues = (more: Record<string, string> = {}): string[] =>
 /** Everything but an AgentAccess. A cluster on which this was done before is put back to its beginning first. */
 export async function install(scope: Scope): Promise<Installation> {
   await clean()
-  const [bucket, database] = await Promise.all([startBucket(scope), startDatabase(scope)])
+  const [bucket, database, telemetry] = await Promise.all([startBucket(scope), startDatabase(scope), startTelemetry(scope)])
   await apply(...volumes(6), namespace(SYSTEM), namespace('shop'), namespace('agents'), bucketSecret(), ...databaseObjects('shop', database.port))
   const agents = ['claude', 'cursor', 'stranger'].map((name) => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'agents' } }))
   await apply(...agents)
   await succeed('helm', ['install', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])
-  return { bucket, database }
+  return { bucket, database, telemetry }
 }
 
 async function clean(): Promise<void> {

@@ -8,6 +8,7 @@ import { Scope } from '../scope.ts'
 import { BUCKET, ENDPOINT, readerCredentials } from './bucket.ts'
 import { agentAccess, agentPod, condition, install, psql, type Installation } from './installation.ts'
 import { apply, eventually, kubectl } from './kubectl.ts'
+import { tagOf } from './telemetry.ts'
 
 const scope = new Scope('operator')
 let installation: Installation
@@ -67,5 +68,16 @@ describe('on a cluster', { timeout: 600_000 }, () => {
     ])
     assert.ok(installation.database.log().includes('SELECT item FROM orders'))
     assert.ok(!installation.database.log().includes('DROP TABLE'))
+    for (const tags of [{ 'gen_ai.agent.name': 'claude' }, { 'agentaccess.task': 'FLAKY-123' }]) {
+      const traces = await eventually(`traces with ${JSON.stringify(tags)}`, async () => {
+        const found = await installation.telemetry.traces(tags)
+        return found.length >= 2 && found.every((spans) => spans.length >= 3) && found
+      })
+      const spans = traces.flat()
+      assert.ok(spans.some((span) => tagOf(span, 'db.query.text') === 'SELECT item FROM orders' && tagOf(span, 'db.response.returned_rows') === 1))
+      assert.ok(spans.some((span) => tagOf(span, 'db.query.text') === 'DROP TABLE orders' && tagOf(span, 'agentaccess.rule') === 'no-drops'))
+      assert.ok(spans.some(({ operationName }) => operationName === 'session started'))
+    }
+    await eventually('logs of the same', async () => installation.telemetry.logs().includes('SELECT item FROM orders'))
   })
 })

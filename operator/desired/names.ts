@@ -1,9 +1,10 @@
 // Names, labels and owners of what the operator makes in a namespace.
-import type { V1ObjectMeta, V1OwnerReference } from '@kubernetes/client-node'
+import type { V1OwnerReference } from '@kubernetes/client-node'
 import type { AgentAccess } from '@agentaccess/crds'
+import { PROXY_NAME } from '@agentaccess/proxy/cluster/settings'
 
 export const MANAGER = 'agentaccess-operator'
-export const PROXY = 'agentaccess-proxy'
+export const PROXY = PROXY_NAME
 export const CA_CONFIG_MAP = 'agentaccess-ca'
 /** Behind the name of an access: its Service. */
 const SERVICE_SUFFIX = '-agentaccess'
@@ -26,15 +27,23 @@ export interface StoredAccess extends AgentAccess {
     creationTimestamp: Date
     deletionTimestamp?: Date
     finalizers?: string[]
+    annotations?: Record<string, string>
   }
 }
 
-export function ownerOf({ apiVersion, kind, metadata: { name, uid } }: StoredAccess): V1OwnerReference {
+function ownerOf({ apiVersion, kind, metadata: { name, uid } }: StoredAccess): V1OwnerReference {
   return { apiVersion, kind, name, uid }
 }
 
+interface Metadata {
+  name: string
+  namespace: string
+  labels: Record<string, string>
+  ownerReferences: V1OwnerReference[]
+}
+
 /** Metadata of an object that goes when the last of its owners does. */
-export function ownedMetadata(name: string, namespace: string, owners: readonly StoredAccess[], labels: Record<string, string> = {}): V1ObjectMeta {
+export function ownedMetadata(name: string, namespace: string, owners: readonly StoredAccess[], labels: Record<string, string> = {}): Metadata {
   return { name, namespace, labels: { ...OWNED, ...labels }, ownerReferences: owners.map(ownerOf) }
 }
 

@@ -1,6 +1,6 @@
 // The proxies of a namespace: a StatefulSet, whose pods keep their spool on a volume of their own.
 import { createHash } from 'node:crypto'
-import type { V1PodDisruptionBudget, V1Service, V1StatefulSet } from '@kubernetes/client-node'
+import type { V1Job, V1PodDisruptionBudget, V1Service, V1StatefulSet } from '@kubernetes/client-node'
 import { METRICS_PORT, STATE_PORT } from '@agentaccess/proxy/cluster/settings'
 import type { ProxySettings } from '../settings.ts'
 import { OWNED, ownedMetadata, PROXY, PROXY_PODS, type StoredAccess } from './names.ts'
@@ -14,14 +14,20 @@ const DRAIN_SECONDS = 40
 const selector = { ...OWNED, ...PROXY_PODS }
 
 /** `startup`: what a proxy reads only when it starts; a change of it replaces the pods, one after the other. */
-export function proxyStatefulSet(namespace: string, owners: readonly StoredAccess[], settings: ProxySettings, startup: string): V1StatefulSet {
+export function proxyStatefulSet(
+  namespace: string,
+  owners: readonly StoredAccess[],
+  settings: ProxySettings,
+  startup: string,
+  replicas: number,
+): V1StatefulSet {
   const { spool, graceSeconds } = settings
   return {
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
     metadata: ownedMetadata(PROXY, namespace, owners, PROXY_PODS),
     spec: {
-      replicas: settings.replicas,
+      replicas,
       serviceName: PROXY,
       podManagementPolicy: 'Parallel',
       selector: { matchLabels: selector },
@@ -33,45 +39,10 @@ export function proxyStatefulSet(namespace: string, owners: readonly StoredAcces
           annotations: { ...settings.podAnnotations, 'agentaccess.dev/startup': createHash('sha256').update(startup).digest('hex').slice(0, 16) },
         },
         spec: {
-          serviceAccountName: PROXY,
+          ...podSpec(settings, []),
           terminationGracePeriodSeconds: graceSeconds + DRAIN_SECONDS,
-          enableServiceLinks: false,
-          imagePullSecrets: settings.imagePullSecrets,
-          nodeSelector: settings.nodeSelector,
-          tolerations: settings.tolerations,
-          securityContext: {
-            runAsNonRoot: true,
-            runAsUser: USER,
-            runAsGroup: USER,
-            fsGroup: USER,
-            fsGroupChangePolicy: 'OnRootMismatch',
-            seccompProfile: { type: 'RuntimeDefault' },
-          },
           topologySpreadConstraints: [
             { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway', labelSelector: { matchLabels: selector } },
-          ],
-          containers: [
-            {
-              name: 'proxy',
-              image: settings.image,
-              imagePullPolicy: settings.imagePullPolicy,
-              command: ['node', '--disable-warning=ExperimentalWarning', '/app/proxy.js'],
-              env: [
-                { name: 'NODE_EXTRA_CA_CERTS', value: API_CA },
-                { name: 'AGENTACCESS_SPOOL', value: `${SPOOL}/spool` },
-                { name: 'AGENTACCESS_GRACE_SECONDS', value: String(graceSeconds) },
-              ],
-              ports: [
-                { name: 'state', containerPort: STATE_PORT },
-                { name: 'metrics', containerPort: METRICS_PORT },
-              ],
-              startupProbe: { httpGet: { path: '/readyz', port: 'metrics' }, periodSeconds: 1, failureThreshold: 120 },
-              readinessProbe: { httpGet: { path: '/readyz', port: 'metrics' }, periodSeconds: 5 },
-              livenessProbe: { httpGet: { path: '/healthz', port: 'metrics' }, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
-              resources: settings.resources,
-              securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
-              volumeMounts: [{ name: 'spool', mountPath: SPOOL }],
-            },
           ],
           ...(spool.emptyDir ? { volumes: [{ name: 'spool', emptyDir: { sizeLimit: spool.size } }] } : {}),
         },
@@ -92,6 +63,75 @@ export function proxyStatefulSet(namespace: string, owners: readonly StoredAcces
               },
             ],
           }),
+    },
+  }
+}
+
+const PROBES = {
+  startupProbe: { httpGet: { path: '/readyz', port: 'metrics' }, periodSeconds: 1, failureThreshold: 120 },
+  readinessProbe: { httpGet: { path: '/readyz', port: 'metrics' }, periodSeconds: 5 },
+  livenessProbe: { httpGet: { path: '/healthz', port: 'metrics' }, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+}
+
+/** What Pod Security calls restricted. `args`: of the program; none for a proxy that serves. */
+function podSpec(settings: ProxySettings, args: readonly string[]) {
+  return {
+    serviceAccountName: PROXY,
+    enableServiceLinks: false,
+    imagePullSecrets: settings.imagePullSecrets,
+    nodeSelector: settings.nodeSelector,
+    tolerations: settings.tolerations,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: USER,
+      runAsGroup: USER,
+      fsGroup: USER,
+      fsGroupChangePolicy: 'OnRootMismatch',
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+    containers: [
+      {
+        name: 'proxy',
+        image: settings.image,
+        imagePullPolicy: settings.imagePullPolicy,
+        command: ['node', '--disable-warning=ExperimentalWarning', '/app/proxy.js', ...args],
+        env: [
+          { name: 'NODE_EXTRA_CA_CERTS', value: API_CA },
+          { name: 'AGENTACCESS_SPOOL', value: `${SPOOL}/spool` },
+          { name: 'AGENTACCESS_GRACE_SECONDS', value: String(settings.graceSeconds) },
+        ],
+        ports: [
+          { name: 'state', containerPort: STATE_PORT },
+          { name: 'metrics', containerPort: METRICS_PORT },
+        ],
+        ...(args.length === 0 ? PROBES : {}),
+        resources: settings.resources,
+        securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+        volumeMounts: [{ name: 'spool', mountPath: SPOOL }],
+      },
+    ],
+  }
+}
+
+export const drainJobName = (ordinal: number): string => `agentaccess-drain-${ordinal}`
+export const spoolClaimName = (ordinal: number): string => `spool-${PROXY}-${ordinal}`
+
+/** Stores what waits in the spool of a proxy that is not there any more. It tries until it has. */
+export function drainJob(namespace: string, owners: readonly StoredAccess[], settings: ProxySettings, ordinal: number): V1Job {
+  return {
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: ownedMetadata(drainJobName(ordinal), namespace, owners, { 'app.kubernetes.io/name': 'agentaccess-drain' }),
+    spec: {
+      backoffLimit: 1_000_000,
+      template: {
+        metadata: { labels: { ...OWNED, 'app.kubernetes.io/name': 'agentaccess-drain' } },
+        spec: {
+          ...podSpec(settings, ['drain']),
+          restartPolicy: 'OnFailure',
+          volumes: [{ name: 'spool', persistentVolumeClaim: { claimName: spoolClaimName(ordinal) } }],
+        },
+      },
     },
   }
 }

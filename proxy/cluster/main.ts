@@ -1,4 +1,5 @@
 // A proxy of a namespace, in its pod: takes what the operator says, as it changes, until it is asked to end.
+import { hostname } from 'node:os'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import { collectDefaultMetrics, Registry } from 'prom-client'
@@ -10,7 +11,7 @@ import { startProxy, type RunningProxy } from '../proxy.ts'
 import { podFinder } from './calling-pod.ts'
 import { inClusterApi, ownNamespace } from './kube-api.ts'
 import { describeMetrics } from './metrics.ts'
-import type { Settings } from './settings.ts'
+import { PROXY_NAME, type Settings } from './settings.ts'
 import { serveHealth, serveState } from './state-endpoint.ts'
 import { TargetProbes } from './target-probes.ts'
 import { audienceOf, tokenReviewer } from './token-review.ts'
@@ -28,6 +29,7 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
   const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 1, sync: true }))
   const api = inClusterApi()
   const namespace = ownNamespace()
+  const ordinal = Number(hostname().split('-').at(-1))
   let proxy: RunningProxy | undefined
   let tls: SecureContext
   let statePoint: FastifyInstance | undefined
@@ -45,7 +47,7 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
     if (served === now) return
     served = now
     await statePoint?.close()
-    statePoint = await serveState(settings, () => ({ ...(proxy?.state() ?? { accesses: [], storing: false }), targets: probes.results() }))
+    statePoint = await serveState(settings, () => ({ ...(proxy?.state() ?? { accesses: [], settled: false, storing: false }), targets: probes.results() }))
   }
   const listening = () => wanted.accesses.filter(({ name }) => wanted.portOf(name) !== undefined)
   const take = async () => {
@@ -71,8 +73,10 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
       listen: (access: AccessConfig) => ({ host: '::', port: wanted.portOf(access.name)! }),
       spool: options.spool,
       evidence: settings.evidence,
+      ...(settings.otlp ? { otlp: settings.otlp } : {}),
       signer: signerFromPem(settings.signingKey),
       tls: { context: () => tls, clientCertificates: settings.clientCa !== undefined },
+      peers: { own: ordinal, hostOf: (of) => `${PROXY_NAME}-${of}.${PROXY_NAME}.${namespace}.svc` },
       attestation: { reviewToken: review, callingPod: podFinder(api) },
       log: write,
     })

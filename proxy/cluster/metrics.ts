@@ -18,12 +18,12 @@ export function describeMetrics(registry: Registry, proxy: RunningProxy): void {
   perAccess('agentaccess_spool_waiting_bytes', 'Bytes that are recorded and not stored yet.', ({ waitingBytes }) => waitingBytes)
   perAccess('agentaccess_spool_quota_bytes', 'Bytes that may wait in the spool.', ({ spoolQuota }) => spoolQuota)
   perAccess('agentaccess_recording_blocked', '1 where nothing of the access can be recorded now.', ({ blocked }) => (blocked === undefined ? 0 : 1))
-  new Gauge({
+  const storing = {
     name: 'agentaccess_storing',
     help: '1 where evidence is stored, 0 where it waits in the spool.',
-    registers: [registry],
-    collect() {
+    collect(this: Gauge) {
       this.set(proxy.state().storing === true ? 1 : 0)
     },
-  })
+  }
+  registry.registerMetric(new Gauge({ ...storing, registers: [] }))
 }

@@ -1,8 +1,11 @@
 // What the operator tells the proxies of a namespace, in one Secret; each access has one of its own beside it.
 import type { S3Options } from '@agentaccess/recording/s3'
 import type { AccessConfig } from '../config.ts'
+import type { OtlpOptions } from '../ship/otlp/sender.ts'
 import type { SecretData } from './watch-secret.ts'
 
+/** Of the StatefulSet, and so the beginning of its pods' names; of its headless Service. */
+export const PROXY_NAME = 'agentaccess-proxy'
 export const SETTINGS_SECRET = 'agentaccess-proxy'
 export const accessSecretName = (access: string): string => `agentaccess-access-${access}`
 
@@ -27,6 +30,7 @@ export interface SettingsFile {
   /** Where each access listens. `closed`: it keeps its port, and does not listen. */
   accesses: { name: string; port: number; closed?: boolean }[]
   evidence: S3Options
+  otlp?: OtlpOptions
 }
 
 export interface Settings extends SettingsFile {

@@ -39,6 +39,7 @@ export class Recorder implements LineSink {
   readonly #freeBytes: () => Promise<number>
   readonly #timer: NodeJS.Timeout
   #lastN: number
+  #lastAppend = Date.now()
   #diskFull: string | undefined
 
   constructor(options: RecorderOptions) {
@@ -62,9 +63,15 @@ export class Recorder implements LineSink {
     this.#timer.unref()
   }
 
+  /** When the last line was made; milliseconds since the epoch. */
+  get lastAppend(): number {
+    return this.#lastAppend
+  }
+
   /** A line of any of its logs: into the spool, on the account of the access. */
   append(log: LogWriter, previous: string, line: string): string {
     const before = this.#spool.pending
+    this.#lastAppend = Date.now()
     const head = this.#spool.append(log, previous, line)
     if (log.account) log.account.bytes += this.#spool.pending - before
     return head

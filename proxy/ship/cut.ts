@@ -6,6 +6,7 @@ import { blobName, indexName, ledgerFolder, manifestName, partName, sealManifest
 import { BlobSpool } from '../record/blob-spool.ts'
 import { readFrame, type Frame } from '../record/frame.ts'
 import { listSegments, segmentName } from '../record/spool.ts'
+import type { Exports } from './otlp/exports.ts'
 import { foldFrame, headAfter, type LogTable } from './fold.ts'
 import type { LogState, ShipState } from './ship-state.ts'
 
@@ -20,6 +21,8 @@ export interface CutOptions {
   folder: string
   namespace: string
   signer: Signer
+  /** For the collector; undefined where there is none. */
+  exports?: Exports | undefined
   /** Cut everything that is there, due or not: the proxy is stopping. */
   all?: boolean
 }
@@ -42,7 +45,10 @@ export function cutParts(state: ShipState, now: number, options: CutOptions): bo
     // Sessions first: what the ledger says of one is noted at what is known of it.
     const byKind = [...batch.values()].sort((a, b) => Number(a[0]!.kind === 'ledger') - Number(b[0]!.kind === 'ledger'))
     const fresh = new Map<string, Buffer>()
-    for (const frames of byKind) foldFrames(state, table, frames, fresh, options.namespace)
+    for (const frames of byKind) {
+      foldFrames(state, table, frames, fresh, options.namespace)
+      options.exports?.queue(state, frames)
+    }
     for (const log of logs.values()) state.saveLog(log)
     for (const id of state.logIds()) {
       const log = state.log(id)!

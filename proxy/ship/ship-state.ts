@@ -36,6 +36,8 @@ export interface LogState {
   intervalMs: number
 }
 
+export type Signal = 'traces' | 'logs'
+
 export interface Cursor {
   segment: number
   offset: number
@@ -57,6 +59,8 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS pending (ord INTEGER PRIMARY KEY, log TEXT NOT NULL, lines BLOB NOT NULL, signed INTEGER NOT NULL) STRICT;
   CREATE INDEX IF NOT EXISTS pending_log ON pending (log, ord);
   CREATE TABLE IF NOT EXISTS objects (ord INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, body BLOB NOT NULL, access TEXT NOT NULL, raw INTEGER NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS traces (session TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS exports (ord INTEGER PRIMARY KEY AUTOINCREMENT, signal TEXT NOT NULL, body BLOB NOT NULL, count INTEGER NOT NULL) STRICT;
 `
 
 export function newLog(kind: ChainKind, id: string, namespace: string): LogState {
@@ -87,7 +91,25 @@ export class ShipState {
   /** What was read or saved: this process is the only one that changes it. */
   readonly #logs = new Map<string, LogState>()
   readonly #statements: Record<
-    'log' | 'saveLog' | 'dropLog' | 'logs' | 'addPending' | 'pending' | 'dropPending' | 'queue' | 'objects' | 'dropObject' | 'get' | 'set',
+    | 'waits'
+    | 'trace'
+    | 'saveTrace'
+    | 'dropTrace'
+    | 'queueExport'
+    | 'nextExport'
+    | 'exported'
+    | 'log'
+    | 'saveLog'
+    | 'dropLog'
+    | 'logs'
+    | 'addPending'
+    | 'pending'
+    | 'dropPending'
+    | 'queue'
+    | 'objects'
+    | 'dropObject'
+    | 'get'
+    | 'set',
     ReturnType<DatabaseSync['prepare']>
   >
 
@@ -109,6 +131,13 @@ export class ShipState {
       queue: prepare('INSERT INTO objects (key, body, access, raw) VALUES (?, ?, ?, ?)'),
       objects: prepare('SELECT ord, key, body, access, raw FROM objects ORDER BY ord LIMIT 32'),
       dropObject: prepare('DELETE FROM objects WHERE ord = ?'),
+      waits: prepare('SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM objects) AS waits'),
+      trace: prepare('SELECT state FROM traces WHERE session = ?'),
+      saveTrace: prepare('INSERT INTO traces (session, state) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET state = excluded.state'),
+      dropTrace: prepare('DELETE FROM traces WHERE session = ?'),
+      queueExport: prepare('INSERT INTO exports (signal, body, count) VALUES (?, ?, ?)'),
+      nextExport: prepare('SELECT ord, signal, body, count FROM exports ORDER BY ord LIMIT 1'),
+      exported: prepare('DELETE FROM exports WHERE ord = ?'),
       get: prepare('SELECT value FROM meta WHERE name = ?'),
       set: prepare('INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value'),
     }
@@ -205,6 +234,36 @@ export class ShipState {
 
   stored(ord: number): void {
     this.#statements.dropObject.run(ord)
+  }
+
+  /** Nothing that was read of the spool waits. */
+  settled(): boolean {
+    return this.#statements.waits.get()!.waits === 0
+  }
+
+  /** What is known of a session's trace; undefined where it has none, or has ended. */
+  trace(session: string): unknown {
+    const row = this.#statements.trace.get(session)
+    return row && (JSON.parse(row.state as string) as unknown)
+  }
+
+  saveTrace(session: string, state: object | undefined): void {
+    if (state) this.#statements.saveTrace.run(session, JSON.stringify(state))
+    else this.#statements.dropTrace.run(session)
+  }
+
+  /** A request to the collector, of so many spans or logs. */
+  queueExport(signal: Signal, body: Buffer, count: number): void {
+    this.#statements.queueExport.run(signal, body, count)
+  }
+
+  nextExport(): { ord: number; signal: Signal; body: Buffer; count: number } | undefined {
+    const row = this.#statements.nextExport.get()
+    return row && { ord: row.ord as number, signal: row.signal as Signal, body: Buffer.from(row.body as Uint8Array), count: row.count as number }
+  }
+
+  exported(ord: number): void {
+    this.#statements.exported.run(ord)
   }
 
   /** Bytes of the spool that wait to be stored, by access: what is cut, and what is pending. */

@@ -4,6 +4,7 @@ import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { signerFromPem } from '@agentaccess/recording'
 import { openWriter, type EvidencePlace } from './evidence-place.ts'
+import type { OtlpOptions } from './otlp/sender.ts'
 import { Retention, type RetentionTable } from './retention.ts'
 import { Shipper, type ShipReport } from './shipper.ts'
 import { ShipState } from './ship-state.ts'
@@ -14,6 +15,7 @@ export interface ShipThreadData {
   evidence: EvidencePlace
   signingKeyPem: string
   retention: RetentionTable
+  otlp?: OtlpOptions | undefined
 }
 
 /** What the thread is told while it runs. */
@@ -31,26 +33,43 @@ function yieldToAgents(): void {
   }
 }
 
+/** The serializers are large: they are loaded where there is a collector. */
+async function startTelemetry(state: ShipState, otlp: OtlpOptions, namespace: string, report: (report: ShipReport) => void) {
+  const [{ Exports }, { Sender }, { proxyResource }] = await Promise.all([import('./otlp/exports.ts'), import('./otlp/sender.ts'), import('./otlp/encode.ts')])
+  const sender = new Sender(state, otlp, report)
+  const ran = sender.run()
+  const stop = () => {
+    sender.stop()
+    return ran
+  }
+  return { exports: new Exports(proxyResource(namespace, state.spoolId())), stop }
+}
+
 if (parentPort) {
   yieldToAgents()
   const port = parentPort
-  const { folder, namespace, evidence, signingKeyPem, retention: table } = workerData as ShipThreadData
+  const { folder, namespace, evidence, signingKeyPem, retention: table, otlp } = workerData as ShipThreadData
   const retention = new Retention(table)
   const state = new ShipState(folder)
+  const report = (made: ShipReport) => port.postMessage(made)
+  const telemetry = otlp && (await startTelemetry(state, otlp, namespace, report))
   const shipper = new Shipper({
     state,
     store: await openWriter(evidence),
     retention,
+    exports: telemetry?.exports,
     signer: signerFromPem(signingKeyPem),
     folder,
     namespace,
-    report: (report: ShipReport) => port.postMessage(report),
+    report,
   })
   port.on('message', (order: ShipOrder) => {
     if (order.kind === 'drain') shipper.drain()
     else retention.update(order.table)
   })
   await shipper.run()
+  await telemetry?.stop()
+  report({ kind: 'drained' })
   state.close()
   port.close()
 }

@@ -2,6 +2,8 @@
 import type { EvidenceWriter, Signer } from '@agentaccess/recording'
 import { keyObjectName, publicKeyObject } from '@agentaccess/recording'
 import { cutParts } from './cut.ts'
+import type { ExportReport } from './otlp/sender.ts'
+import type { Exports } from './otlp/exports.ts'
 import type { Retention } from './retention.ts'
 import type { ShipState } from './ship-state.ts'
 
@@ -15,6 +17,9 @@ export type ShipReport =
   | { kind: 'failing'; message: string }
   /** For the first time, or again. */
   | { kind: 'storing' }
+  | ExportReport
+  /** What was in the spool at that time is stored. */
+  | { kind: 'settled'; at: number }
   /** Nothing is left to store. */
   | { kind: 'drained' }
 
@@ -26,6 +31,7 @@ export interface ShipperOptions {
   namespace: string
   report: (report: ShipReport) => void
   retention?: Retention
+  exports?: Exports | undefined
 }
 
 export class Shipper {
@@ -42,18 +48,15 @@ export class Shipper {
 
   /** Runs until `drain` has been called and everything is stored. */
   async run(): Promise<void> {
-    const { state, folder, namespace, signer, report } = this.#options
+    const { state, folder, namespace, signer, exports } = this.#options
     for (;;) {
       const all = this.#stopping
       const stored = await this.#step(() => {
-        while (cutParts(state, Date.now(), { folder, namespace, signer, all })) {
+        while (cutParts(state, Date.now(), { folder, namespace, signer, exports, all })) {
           // Until the end of the spool: each reads a bounded piece.
         }
       })
-      if (stored && all) {
-        report({ kind: 'drained' })
-        return
-      }
+      if (stored && all) return
       await this.#pause(stored ? IDLE_MS : this.#backoffMs)
     }
   }
@@ -67,6 +70,7 @@ export class Shipper {
   /** Cuts, then puts what is queued, in order. False where either failed: then everything is still there. */
   async #step(cut: () => void): Promise<boolean> {
     const { state, store, signer, report, retention } = this.#options
+    const at = Date.now()
     try {
       cut()
       if (!this.#keyStored) {
@@ -88,6 +92,7 @@ export class Shipper {
     }
     if (this.#backoffMs > 0 || !this.#storing) report({ kind: 'storing' })
     this.#storing = true
+    if (state.settled()) report({ kind: 'settled', at })
     this.#backoffMs = 0
     return true
   }

@@ -6,6 +6,12 @@ import type { Session } from '../../session.ts'
 import { message } from './wire.ts'
 
 const SECRET_BYTES = 4
+/** The first bits of a secret say which proxy made it; the others can't be guessed. */
+const ORDINAL_BITS = 5
+const ORDINAL_SHIFT = 8 - ORDINAL_BITS
+
+/** Which of the proxies made this secret. */
+export const ordinalOf = (secret: Buffer): number => (secret[0] ?? 0) >> ORDINAL_SHIFT
 
 export interface Cancellable {
   session: Session
@@ -24,8 +30,9 @@ export class CancelKeys {
   readonly #entries = new Map<number, Entry[]>()
 
   /** Makes a key. Returns BackendKeyData for the client, and what forgets the key. The process id is the target's, as an agent may ask for it in SQL. */
-  add(cancellable: Cancellable): { backendKeyData: Buffer; remove: () => void } {
+  add(cancellable: Cancellable, ordinal = 0): { backendKeyData: Buffer; remove: () => void } {
     const ours = randomBytes(SECRET_BYTES)
+    ours[0] = ((ordinal << ORDINAL_SHIFT) & 0xff) | (ours[0]! & ((1 << ORDINAL_SHIFT) - 1))
     const entry: Entry = { ...cancellable, ours }
     const { processId } = cancellable
     this.#entries.set(processId, [...(this.#entries.get(processId) ?? []), entry])

@@ -228,7 +228,16 @@ function startupRefused(target: PostgresTarget, fields: Map<string, string>): Ta
 
 /** Sends a CancelRequest, as the protocol has it: over a connection of its own, which the server closes. */
 export async function cancelAtTarget(target: PostgresTarget, processId: number, secret: Buffer): Promise<void> {
-  const { socket } = await connectTarget(target)
+  await sendCancel((await connectTarget(target)).socket, processId, secret)
+}
+
+/** Hands a CancelRequest to another proxy. It is gone where that one is; so is the session that it was for. */
+export async function relayCancel(host: string, port: number, processId: number, secret: Buffer): Promise<void> {
+  const socket = connectTcp({ host, port })
+  await sendCancel(socket, processId, secret).catch(() => {})
+}
+
+async function sendCancel(socket: Socket, processId: number, secret: Buffer): Promise<void> {
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   socket.on('error', () => {})
   socket.resume()

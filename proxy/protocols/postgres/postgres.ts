@@ -4,8 +4,8 @@ import { TLSSocket } from 'node:tls'
 import { accessKey, type AccessConfig } from '../../config.ts'
 import type { Access, Protocol, TargetProblem } from '../../protocol.ts'
 import { authenticateAgent, Refused } from './authenticate-agent.ts'
-import { CancelKeys } from './cancel-keys.ts'
-import { cancelAtTarget, connectTarget, startTarget, TargetError } from './connect-target.ts'
+import { CancelKeys, ordinalOf } from './cancel-keys.ts'
+import { cancelAtTarget, connectTarget, relayCancel, startTarget, TargetError } from './connect-target.ts'
 import { ConnectionEnded, PacketReader } from './packet-reader.ts'
 import { encodingRefused, unreadableEncoding } from './encodings.ts'
 import { probeTarget } from './probe-target.ts'
@@ -42,7 +42,7 @@ export class PostgresProtocol implements Protocol {
     try {
       const opened = await openStartup(plain, access)
       socket = opened.socket
-      if (opened.packet.kind === 'cancel') await this.#cancel(opened.packet.processId, opened.packet.secret, access, attributes)
+      if (opened.packet.kind === 'cancel') await this.#cancel(opened.packet.processId, opened.packet.secret, access, attributes, plain.localPort ?? 0)
       else if (opened.packet.kind === 'startup') {
         const relay = await this.#start(socket, opened.packet, access, client)
         clearTimeout(timer)
@@ -120,7 +120,7 @@ export class PostgresProtocol implements Protocol {
     try {
       const started = await startTarget(connection, target, database, startup.parameters)
       if (left) throw new ConnectionEnded('the client left before the target was ready')
-      const key = this.#keys.add({ session, target, processId: started.processId, secret: started.secret })
+      const key = this.#keys.add({ session, target, processId: started.processId, secret: started.secret }, access.peers?.own)
       socket.write(Buffer.concat([authentication(AUTHENTICATION.ok), ...started.greeting, key.backendKeyData, started.ready]))
       const relay = new Relay({ client: socket, target: connection.socket, session, role: target.username })
       return () => relay.run().finally(key.remove)
@@ -132,9 +132,11 @@ export class PostgresProtocol implements Protocol {
     }
   }
 
-  async #cancel(processId: number, secret: Buffer, access: Access, attributes: Record<string, unknown>): Promise<void> {
+  async #cancel(processId: number, secret: Buffer, access: Access, attributes: Record<string, unknown>, port: number): Promise<void> {
     const found = this.#keys.find(processId, secret)
     if (!found || found.session.access !== access) {
+      // The Service gave it to any of the proxies; the one that has the session records it.
+      if (access.peers && ordinalOf(secret) !== access.peers.own) return relayCancel(access.peers.hostOf(ordinalOf(secret)), port, processId, secret)
       access.door.cancel({ ...attributes, 'agentaccess.cancel.matched': false })
       return
     }

@@ -1,0 +1,46 @@
+// What the current cluster says of the recordings: where they are, and the public keys that signed them. Asked of kubectl,
+// which knows how to reach the cluster; its answers come from outside the evidence, and so can be trusted.
+import { execFileSync } from 'node:child_process'
+import type { KeyObject } from 'node:crypto'
+import { publicKeysFromPem } from '@agentaccess/recording'
+import type { S3Options } from '@agentaccess/recording/s3'
+import { UsageError } from './manifests.ts'
+
+const SETTINGS = 'app.kubernetes.io/name=agentaccess-operator'
+const PUBLIC_KEYS = 'agentaccess.dev/public-keys-of'
+
+interface ConfigMap {
+  metadata: { name: string; namespace: string }
+  data?: Record<string, string>
+}
+
+/** @throws UsageError where there is no cluster, or no AgentAccess on it */
+export function clusterSettings(): { evidence: S3Options } {
+  const found = configMaps(SETTINGS).flatMap(({ data }) => data?.['settings.json'] ?? [])
+  if (found.length === 0) throw new UsageError('AgentAccess is not installed on the current cluster: give --evidence, or another kubectl context')
+  if (found.length > 1) throw new UsageError('AgentAccess is installed more than once on the current cluster: give --evidence')
+  return JSON.parse(found[0]!) as { evidence: S3Options }
+}
+
+/** The public keys of every namespace, old ones too. @throws UsageError */
+export function clusterPublicKeys(): Map<string, KeyObject> {
+  const pem = configMaps(PUBLIC_KEYS)
+    .flatMap(({ data }) => Object.values(data ?? {}))
+    .join('\n')
+  if (pem === '') throw new UsageError('the operator has published no public keys yet: give --public-key')
+  return publicKeysFromPem(pem)
+}
+
+function configMaps(selector: string): ConfigMap[] {
+  try {
+    const printed = execFileSync('kubectl', ['get', 'configmaps', '--all-namespaces', '--selector', selector, '--output', 'json'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      maxBuffer: 64 * 1024 * 1024,
+    })
+    return (JSON.parse(printed) as { items: ConfigMap[] }).items
+  } catch (error) {
+    const said = typeof error === 'object' && error !== null && 'stderr' in error ? String(error.stderr).trim() : String(error)
+    throw new UsageError(`--evidence is not given, and the current cluster can't be asked: ${said || 'kubectl is not installed'}`)
+  }
+}

@@ -1,0 +1,82 @@
+// A collector and Jaeger beside the cluster: both are OpenTelemetry Collectors, of the same program with other parts. What the
+// collector gets goes to Jaeger, and logs, which Jaeger has no place for, to its own output.
+import { openSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { stopChild, type Scope } from '../scope.ts'
+import { eventually } from './kubectl.ts'
+import { NODE } from './pki.ts'
+
+const JAEGER = 'http://127.0.0.1:16686'
+const JAEGER_OTLP = '127.0.0.1:4418'
+export const COLLECTOR = `http://${NODE.address}:4318`
+
+const quiet = { metrics: { level: 'none' } }
+
+const jaegerConfig = {
+  service: {
+    extensions: ['jaeger_storage', 'jaeger_query'],
+    pipelines: { traces: { receivers: ['otlp'], exporters: ['jaeger_storage_exporter'] } },
+    telemetry: quiet,
+  },
+  extensions: {
+    jaeger_query: { storage: { traces: 'memory' }, http: { endpoint: '127.0.0.1:16686' }, grpc: { endpoint: '127.0.0.1:16685' } },
+    jaeger_storage: { backends: { memory: { memory: { max_traces: 100_000 } } } },
+  },
+  receivers: { otlp: { protocols: { http: { endpoint: JAEGER_OTLP } } } },
+  exporters: { jaeger_storage_exporter: { trace_storage: 'memory' } },
+}
+
+const collectorConfig = {
+  service: {
+    pipelines: { traces: { receivers: ['otlp'], exporters: ['otlphttp'] }, logs: { receivers: ['otlp'], exporters: ['debug'] } },
+    telemetry: quiet,
+  },
+  receivers: { otlp: { protocols: { http: { endpoint: `${NODE.address}:4318` } } } },
+  exporters: { otlphttp: { endpoint: `http://${JAEGER_OTLP}`, compression: 'none' }, debug: { verbosity: 'detailed' } },
+}
+
+export interface JaegerSpan {
+  traceID: string
+  spanID: string
+  operationName: string
+  startTime: number
+  tags: { key: string; value: unknown }[]
+}
+
+export interface Telemetry {
+  /** Spans of each trace that has a span with these tags. */
+  traces(tags: Record<string, string>): Promise<JaegerSpan[][]>
+  /** All that the collector was sent as logs. */
+  logs(): string
+  stopCollector(): Promise<void>
+  startCollector(): Promise<void>
+}
+
+export async function startTelemetry(scope: Scope): Promise<Telemetry> {
+  const output = join(scope.folder, 'collector.log')
+  const start = (name: string, config: object) => {
+    const file = join(scope.folder, `${name}.json`)
+    writeFileSync(file, JSON.stringify(config))
+    const log = openSync(join(scope.folder, `${name}.log`), 'a')
+    return scope.spawn('jaeger', ['--config', file], { stdio: ['ignore', log, log] })
+  }
+  const answers = (url: string) => eventually(url, async () => (await fetch(url).catch(() => undefined)) !== undefined, 30)
+  start('jaeger', jaegerConfig)
+  let collector = start('collector', collectorConfig)
+  await Promise.all([answers(JAEGER), answers(COLLECTOR)])
+  return {
+    traces: async (tags) => {
+      const query = new URLSearchParams({ service: 'agentaccess', limit: '1000', tags: JSON.stringify(tags) })
+      const { data } = (await (await fetch(`${JAEGER}/api/traces?${query.toString()}`)).json()) as { data: { spans: JaegerSpan[] }[] | null }
+      return (data ?? []).map(({ spans }) => spans.toSorted((a, b) => a.startTime - b.startTime))
+    },
+    logs: () => readFileSync(output, 'utf8'),
+    stopCollector: () => stopChild(collector, 'SIGTERM'),
+    startCollector: async () => {
+      collector = start('collector', collectorConfig)
+      await answers(COLLECTOR)
+    },
+  }
+}
+
+export const tagOf = (span: JaegerSpan, key: string): unknown => span.tags.find((tag) => tag.key === key)?.value
