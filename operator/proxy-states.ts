@@ -12,6 +12,8 @@ const MAX_BYTES = 1024 * 1024
 /** A proxy that is there, and what it said; undefined where it does not answer. */
 export interface AskedProxy {
   pod: string
+  /** As Kubernetes sees it: only then its Services lead to it. */
+  ready: boolean
   state: ReportedState | undefined
 }
 
@@ -35,10 +37,11 @@ export class ProxyStates {
       pods.map(async (pod): Promise<AskedProxy> => {
         const name = pod.metadata!.name!
         const address = pod.status?.podIP
-        if (!address) return { pod: name, state: undefined }
+        const ready = pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
+        if (!address) return { pod: name, ready, state: undefined }
         return askProxy(address, namespace, this.#authority, certificate).then(
-          (state) => ({ pod: name, state }),
-          () => ({ pod: name, state: undefined }),
+          (state) => ({ pod: name, ready, state }),
+          () => ({ pod: name, ready, state: undefined }),
         )
       }),
     )

@@ -10,8 +10,17 @@ import { accessSecret, accessService } from './desired/access-objects.ts'
 import { certificateNames, OWNED, type StoredAccess } from './desired/names.ts'
 import { proxyNetworkPolicy } from './desired/network-policy.ts'
 import { disruptionBudget, headlessService, proxyStatefulSet } from './desired/proxy-workload.ts'
-import { POD_READER_OF, podNamespaces, podReaderBinding, proxyRole, proxyRoleBinding, proxyServiceAccount, tokenReviewBinding } from './desired/rights.ts'
-import { allocatePorts, caConfigMap, settingsSecret } from './desired/settings-secret.ts'
+import {
+  agentNamespaces,
+  POD_READER_OF,
+  podNamespaces,
+  podReaderBinding,
+  proxyRole,
+  proxyRoleBinding,
+  proxyServiceAccount,
+  tokenReviewBinding,
+} from './desired/rights.ts'
+import { agentsCaConfigMap, allocatePorts, caConfigMap, FOR_AGENTS, settingsSecret } from './desired/settings-secret.ts'
 import type { ProxyStates } from './proxy-states.ts'
 import type { OperatorSettings } from './settings.ts'
 import { drainSpools, releaseSpools } from './spools.ts'
@@ -53,6 +62,7 @@ export class Reconciler {
     const accesses = all.filter(({ metadata }) => metadata.deletionTimestamp === undefined)
     const leaving = all.filter(({ metadata }) => metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(FINALIZER))
     await this.#podReaders(namespace, podNamespaces(accesses))
+    await this.#agentsCa()
     await cluster.apply(tokenReviewBinding(watches.namespaces()))
     if (accesses.length > 0) return this.#serve(namespace, accesses, leaving)
     if (leaving.length > 0) return this.#leave(namespace, leaving)
@@ -162,9 +172,33 @@ export class Reconciler {
     return { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { ...before?.data, [`${keyId}.pem`]: pem } }
   }
 
+  /** Where agents live, the CA to know the proxies by is at hand, too. */
+  async #agentsCa(): Promise<void> {
+    const { cluster, watches, authority } = this.#options
+    const all = watches.allAccesses()
+    const own = new Set(all.map(({ metadata }) => metadata.namespace))
+    const wanted = agentNamespaces(all).filter((namespace) => !own.has(namespace))
+    for (const namespace of wanted) {
+      try {
+        await cluster.apply(agentsCaConfigMap(namespace, authority.certificate))
+      } catch (error) {
+        // A namespace that an access names need not be there.
+        if (!isStatus(error, 404)) throw error
+      }
+    }
+    for (const map of await cluster.list<V1ConfigMap>('v1', 'ConfigMap', undefined, FOR_AGENTS))
+      if (!wanted.includes(map.metadata!.namespace!)) await cluster.delete(map)
+  }
+
   async #podReaders(namespace: string, wanted: readonly string[]): Promise<void> {
     const { cluster } = this.#options
-    for (const agents of wanted) await cluster.apply(podReaderBinding(agents, namespace))
+    for (const agents of wanted) {
+      try {
+        await cluster.apply(podReaderBinding(agents, namespace))
+      } catch (error) {
+        if (!isStatus(error, 404)) throw error
+      }
+    }
     for (const binding of await cluster.list<V1RoleBinding>(`rbac.authorization.k8s.io/v1`, 'RoleBinding', undefined, { [POD_READER_OF]: namespace }))
       if (!wanted.includes(binding.metadata!.namespace!)) await cluster.delete(binding)
   }

@@ -46,7 +46,8 @@ export function statusOf({ access, outcome, proxies, spoolIsDurable, now }: Stat
   const own = proxies.flatMap(({ state }) => state?.accesses.filter(({ access: of }) => of === key) ?? [])
   const target = targetReachable(key, outcome, proxies)
   const recording = recorded(own, proxies, spoolIsDurable)
-  const ready = readiness(access, outcome, own.length, proxies, target, recording)
+  const listening = proxies.filter(({ ready, state }) => ready && state?.accesses.some(({ access: of }) => of === key)).length
+  const ready = readiness(access, outcome, listening, proxies, target, recording)
   const before = previousConditions(access)
   const conditions = Object.entries({ Ready: ready, TargetReachable: target, Recording: recording }).map(([type, { status, reason, message }]): Condition => {
     const known = before.find((condition) => condition.type === type)
@@ -81,7 +82,7 @@ function readiness(access: StoredAccess, outcome: Outcome, listening: number, pr
   if (listening === 0)
     return isFalse(
       'NotListening',
-      `no proxy listens for it yet: ${proxies.map(({ pod, state }) => `${pod} ${state ? 'has not taken it' : 'does not answer'}`).join(', ')}`,
+      `no proxy listens for it yet: ${proxies.map(({ pod, state }) => `${pod} ${state ? 'is not ready, or has not taken it' : 'does not answer'}`).join(', ')}`,
     )
   if (target.status === 'False') return isFalse(`Target${target.reason}`, target.message)
   if (recording.status === 'False' && recording.reason === BLOCKED) return isFalse(recording.reason, recording.message)

@@ -64,6 +64,11 @@ export class Watches {
       .sort((a, b) => createdAt(a) - createdAt(b) || a.metadata.name.localeCompare(b.metadata.name))
   }
 
+  /** Every access, of all namespaces. */
+  allAccesses(): StoredAccess[] {
+    return this.namespaces().flatMap((namespace) => this.accesses(namespace))
+  }
+
   namespaces(): string[] {
     return [...new Set(this.#accesses.flatMap((informer) => informer.list().map(({ metadata }) => metadata.namespace)))].sort()
   }

@@ -40,7 +40,15 @@ export const chartValues = (more: Record<string, string> = {}): string[] =>
 export async function install(scope: Scope): Promise<Installation> {
   await clean()
   const [bucket, database, telemetry] = await Promise.all([startBucket(scope), startDatabase(scope), startTelemetry(scope)])
-  await apply(...volumes(6), namespace(SYSTEM), namespace('shop'), namespace('agents'), bucketSecret(), ...databaseObjects('shop', database.port))
+  await apply(
+    ...volumes(6),
+    namespace(SYSTEM),
+    namespace('shop'),
+    namespace('other'),
+    namespace('agents'),
+    bucketSecret(),
+    ...databaseObjects('shop', database.port),
+  )
   const agents = ['claude', 'cursor', 'stranger'].map((name) => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'agents' } }))
   await apply(...agents)
   await succeed('helm', ['install', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])

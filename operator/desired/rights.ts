@@ -52,9 +52,14 @@ export const POD_READER_OF = 'agentaccess.dev/pod-reader-of'
 const podReaderName = (proxyNamespace: string) => `agentaccess-pod-reader-${proxyNamespace}`
 
 /** The namespaces in which agents live that are known by their pod. */
-export function podNamespaces(accesses: readonly StoredAccess[]): string[] {
+export const podNamespaces = (accesses: readonly StoredAccess[]): string[] => agentNamespaces(accesses, 'Pod')
+
+/** The namespaces of agents' ServiceAccounts; with `proof`, of those that may be proven so. */
+export function agentNamespaces(accesses: readonly StoredAccess[], proof?: 'Token' | 'Pod'): string[] {
   const named = accesses.flatMap(({ metadata, spec }) =>
-    spec.agents.flatMap(({ serviceAccount }) => (serviceAccount?.proofs.includes('Pod') ? [serviceAccount.namespace ?? metadata.namespace] : [])),
+    spec.agents.flatMap(({ serviceAccount }) =>
+      serviceAccount && (proof === undefined || serviceAccount.proofs.includes(proof)) ? [serviceAccount.namespace ?? metadata.namespace] : [],
+    ),
   )
   return [...new Set(named)].sort()
 }

@@ -2,7 +2,7 @@
 import type { V1ConfigMap, V1Secret } from '@kubernetes/client-node'
 import { SETTINGS_KEYS, SETTINGS_SECRET, type SettingsFile } from '@agentaccess/proxy/cluster/settings'
 import type { KeyPair } from '../certificates.ts'
-import { CA_CONFIG_MAP, ownedMetadata, type StoredAccess } from './names.ts'
+import { CA_CONFIG_MAP, OWNED, ownedMetadata, type StoredAccess } from './names.ts'
 
 export interface SettingsContent {
   file: SettingsFile
@@ -34,6 +34,14 @@ export function settingsSecret(namespace: string, owners: readonly StoredAccess[
 /** By which agents know the proxies. */
 export function caConfigMap(namespace: string, owners: readonly StoredAccess[], authority: string): V1ConfigMap {
   return { apiVersion: 'v1', kind: 'ConfigMap', metadata: ownedMetadata(CA_CONFIG_MAP, namespace, owners), data: { 'ca.crt': authority } }
+}
+
+/** Of such a ConfigMap in a namespace where agents live and no access is: it has no owner there. */
+export const FOR_AGENTS = { 'agentaccess.dev/for-agents': 'true' }
+
+export function agentsCaConfigMap(namespace: string, authority: string): V1ConfigMap {
+  const metadata = { name: CA_CONFIG_MAP, namespace, labels: { ...OWNED, ...FOR_AGENTS } }
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'ca.crt': authority } }
 }
 
 /** The lowest port that no other access has; one that an access has, it keeps. */

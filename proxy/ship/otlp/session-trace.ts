@@ -200,12 +200,9 @@ const SEVERE = new Set(['denied', 'error', 'outcome unknown'])
 
 function logOf(state: TraceState, event: Event, time: number): Log {
   const { session, common } = state
-  const { kind, seq } = event
-  const attributes = 'attributes' in event ? event.attributes : {}
-  const command = 'command' in event ? event.command : undefined
-  const status = kind === 'result' ? event.status : undefined
-  const action = kind === 'decision' ? event.action : undefined
-  const rule = kind === 'decision' ? event.rule : undefined
+  const { kind, seq, attributes } = event
+  const command = typeof event.command === 'number' ? event.command : undefined
+  const [status, action, rule] = [textOf(event.status), textOf(event.action), textOf(event.rule)]
   return {
     traceId: traceIdOf(session),
     spanId: spanIdOf(session, command ?? (kind === 'statement' ? seq : ROOT)),
@@ -214,7 +211,7 @@ function logOf(state: TraceState, event: Event, time: number): Log {
     severe: action === 'deny' || (status !== undefined && SEVERE.has(status)) || kind === 'connection.refused',
     attributes: {
       ...common,
-      ...attributes,
+      ...(typeof attributes === 'object' ? attributes : {}),
       'agentaccess.session': session,
       'agentaccess.seq': seq,
       ...(command === undefined ? {} : { 'agentaccess.command': command }),
