@@ -2,6 +2,8 @@
 import { after, before, describe } from 'node:test'
 import { Scope } from '../scope.ts'
 import { install, type Installation } from './installation.ts'
+import { changes } from './scenarios/changes.ts'
+import { faults } from './scenarios/faults.ts'
 import { identity } from './scenarios/identity.ts'
 
 const scope = new Scope('operator')
@@ -17,4 +19,6 @@ describe('on a cluster', { timeout: 1_500_000 }, () => {
   })
 
   describe('identity', () => identity(installed))
+  describe('changes', () => changes(installed))
+  describe('faults', () => faults(installed))
 })

@@ -2,7 +2,7 @@
 import { accessKey, type AccessConfig, type TargetConfig } from '../config.ts'
 import type { TargetProblem } from '../protocol.ts'
 
-const GOOD_MS = 60_000
+const GOOD_MS = 30_000
 /** A person who has mended something is watching. */
 const BAD_MS = 5000
 
