@@ -4,7 +4,7 @@ import { issueCertificate, isCurrent, makeAuthority, type KeyPair } from './cert
 import type { Cluster } from './cluster.ts'
 import { OWNED } from './desired/names.ts'
 
-const CA_SECRET = 'agentaccess-ca'
+export const CA_SECRET = 'agentaccess-ca'
 
 /** The authority that is kept; made, where there is none. */
 export async function keptAuthority(cluster: Cluster, namespace: string): Promise<KeyPair> {

@@ -2,7 +2,7 @@
 import { CoordinationV1Api, V1MicroTime, type KubeConfig, type V1Lease, type V1LeaseSpec } from '@kubernetes/client-node'
 import { explain, isStatus } from './cluster.ts'
 
-const LEASE = 'agentaccess-operator'
+export const OPERATOR_LEASE = 'agentaccess-operator'
 /** Who has not renewed for so long has lost it. */
 const LEASE_SECONDS = 10
 const RENEW_MS = 3000
@@ -41,8 +41,8 @@ export function electLeader(
       leaseTransitions: mine ? leaseTransitions : leaseTransitions + 1,
     }
     // The resource version makes it fail where somebody else was faster.
-    if (lease) await api.replaceNamespacedLease({ name: LEASE, namespace, body: Object.assign(lease, { spec }) })
-    else await api.createNamespacedLease({ namespace, body: { metadata: { name: LEASE, namespace }, spec } })
+    if (lease) await api.replaceNamespacedLease({ name: OPERATOR_LEASE, namespace, body: Object.assign(lease, { spec }) })
+    else await api.createNamespacedLease({ namespace, body: { metadata: { name: OPERATOR_LEASE, namespace }, spec } })
     return true
   }
 
@@ -56,7 +56,7 @@ export function electLeader(
       }
       if (!holds && leading) stopped = true
     } catch (error) {
-      if (!isStatus(error, 409)) handlers.failed(`the Lease ${namespace}/${LEASE} can't be renewed: ${explain(error)}`)
+      if (!isStatus(error, 409)) handlers.failed(`the Lease ${namespace}/${OPERATOR_LEASE} can't be renewed: ${explain(error)}`)
       if (leading && Date.now() - renewedAt > GIVE_UP_MS) stopped = true
     }
     if (stopped && leading) handlers.lost()
@@ -73,14 +73,14 @@ export function electLeader(
       const lease = await read(api, namespace)
       if (lease?.spec?.holderIdentity !== identity) return
       delete lease.spec.holderIdentity
-      await api.replaceNamespacedLease({ name: LEASE, namespace, body: lease })
+      await api.replaceNamespacedLease({ name: OPERATOR_LEASE, namespace, body: lease })
     },
   }
 }
 
 async function read(api: CoordinationV1Api, namespace: string): Promise<V1Lease | undefined> {
   try {
-    return await api.readNamespacedLease({ name: LEASE, namespace })
+    return await api.readNamespacedLease({ name: OPERATOR_LEASE, namespace })
   } catch (error) {
     if (isStatus(error, 404)) return undefined
     throw error

@@ -86,6 +86,11 @@ export class Reconciler {
     return (await drainSpools({ ...this.#options, settings: settings.proxy }, namespace, accesses, settings.proxy.replicas)) > 0 ? 'again' : 'done'
   }
 
+  /** The chart goes: as if all accesses of the namespace were deleted, but they stay. */
+  withdraw(namespace: string): Promise<'done' | 'again'> {
+    return this.#leave(namespace, this.#options.watches.accesses(namespace))
+  }
+
   /** The last accesses of a namespace wait until what they recorded is stored. */
   async #leave(namespace: string, leaving: readonly StoredAccess[]): Promise<'done' | 'again'> {
     const { cluster, settings, states } = this.#options

@@ -5,6 +5,8 @@ import { install, type Installation } from './installation.ts'
 import { changes } from './scenarios/changes.ts'
 import { faults } from './scenarios/faults.ts'
 import { identity } from './scenarios/identity.ts'
+import { lifecycle } from './scenarios/lifecycle.ts'
+import { protection } from './scenarios/protection.ts'
 
 const scope = new Scope('operator')
 let installation: Installation
@@ -20,5 +22,7 @@ describe('on a cluster', { timeout: 1_500_000 }, () => {
 
   describe('identity', () => identity(installed))
   describe('changes', () => changes(installed))
+  describe('protection', () => protection(installed))
   describe('faults', () => faults(installed))
+  describe('lifecycle', () => lifecycle(installed))
 })

@@ -79,7 +79,7 @@ export function identity(installed: () => Installation): void {
     assert.match(other.stderr, /does not accept the token for audience agentaccess\.dev\/other/)
     await refusalWith('does not accept the token for audience agentaccess.dev/other')
     await agentPod('stranger-1', { serviceAccount: 'stranger' })
-    const stranger = await psql('stranger-1', `${endpoint.replace('user=anyone', 'user=claude')}`, '-c', 'SELECT 9')
+    const stranger = await psql('stranger-1', endpoint.replace('user=anyone', 'user=claude'), '-c', 'SELECT 9')
     assert.match(stranger.stderr, /ServiceAccount agents\/stranger is no agent of this access/)
     await refusalWith('ServiceAccount agents/stranger is no agent')
     await agentPod('host-1', { serviceAccount: 'claude', hostNetwork: true })

@@ -1,0 +1,62 @@
+// The chart: tested, upgraded from the one before, and uninstalled.
+import assert from 'node:assert/strict'
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { agentAccess, chartValues, CHART, condition, psql, SYSTEM, type Installation } from '../installation.ts'
+import { apply, eventually, get, kubectl, succeed } from '../kubectl.ts'
+import { openSession } from '../open-session.ts'
+import { sessionWith } from '../sessions-in-bucket.ts'
+
+const at = 'host=orders-agentaccess.shop.svc dbname=orders user=anyone'
+
+interface Named {
+  items: { metadata: { name: string; namespace: string } }[]
+}
+
+export function lifecycle(installed: () => Installation): void {
+  test('`helm test` and the rendered manifests', async () => {
+    await succeed('helm', ['test', 'agentaccess', '-n', SYSTEM])
+    const rendered = await succeed('helm', ['template', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues({ 'watchNamespaces[0]': 'shop', clientCa: 'PEM' })])
+    // By the API server's own schemas: a field that it does not know is an error.
+    await succeed('kubectl', ['apply', '--dry-run=server', '--validate=strict', '-f', '-'], rendered)
+  })
+
+  test('`helm upgrade` upgrades the CRD, too, and disturbs no session of a proxy that stays as it is', async () => {
+    const session = await openSession('claude-2', at)
+    const next = join(mkdtempSync(join(tmpdir(), 'agentaccess-chart-')), 'agentaccess')
+    cpSync(CHART, next, { recursive: true })
+    const crd = join(next, 'files/agentaccess.yaml')
+    writeFileSync(crd, readFileSync(crd, 'utf8').replace('shortNames: [aa]', 'shortNames: [aa, access]'))
+    await succeed('helm', ['upgrade', 'agentaccess', next, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])
+    await eventually('the new short name', async () => (await kubectl('get', 'access', '-n', 'shop')).includes('orders'))
+    assert.match(await session.query("SELECT 'after the upgrade'"), /after the upgrade/)
+    await session.end()
+  })
+
+  test('the leader is lost: another replica acts within 15 seconds', async () => {
+    const holder = async () => kubectl('get', 'lease', 'agentaccess-operator', '-n', SYSTEM, '-o', 'jsonpath={.spec.holderIdentity}')
+    const leader = await holder()
+    const lost = Date.now()
+    await kubectl('delete', 'pod', leader, '-n', SYSTEM, '--force', '--grace-period=0')
+    await eventually('another leader', async () => ![leader, ''].includes(await holder()), 15)
+    console.log(`    another one leads after ${((Date.now() - lost) / 1000).toFixed(1)} s`)
+    await apply(agentAccess('third', 'shop'))
+    await condition('third', 'shop', 'Ready', 'True')
+  })
+
+  test('`helm uninstall` stores what waits, removes what the operator made, and leaves CRD, accesses and evidence', async () => {
+    assert.match((await psql('claude-2', at, '-c', "SELECT 'before the end'")).stdout, /before the end/)
+    await succeed('helm', ['uninstall', 'agentaccess', '-n', SYSTEM, '--wait', '--timeout', '180s'])
+    await sessionWith('before the end')
+    assert.equal((await condition('orders', 'shop', 'Ready', 'False')).reason, 'Uninstalled')
+    await eventually('nothing of the operator', async () => {
+      const kinds = 'statefulset,service,secret,pvc,role,rolebinding,networkpolicy,job,pod,poddisruptionbudget'
+      const { items } = await get<Named>(kinds, '-A', '-l', 'app.kubernetes.io/managed-by=agentaccess-operator')
+      return items.length === 0
+    })
+    await kubectl('delete', 'agentaccess', '--all', '-n', 'shop', '--timeout=30s')
+    assert.ok((await installed().telemetry.traces({ 'gen_ai.agent.name': 'claude' })).length > 0)
+  })
+}
