@@ -4,14 +4,15 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 NODE := node --disable-warning=ExperimentalWarning
 UNIT_TESTS := $(shell git ls-files -co --exclude-standard '*.test.ts' ':!e2e')
-E2E_TESTS := $(shell git ls-files -co --exclude-standard 'e2e/*.test.ts')
+E2E_TESTS := $(shell git ls-files -co --exclude-standard 'e2e/*.test.ts' ':!e2e/cluster')
+CLUSTER_TESTS := $(shell git ls-files -co --exclude-standard 'e2e/cluster/*.test.ts')
 # Only end-to-end tests leave sockets open; forced, a file of quick tests would end before its last results are reported.
 E2E := $(NODE) --test --test-force-exit
 
-.PHONY: help setup check test demo bench soak generate generate-catalog verify format
+.PHONY: help setup check test e2e cluster bundle demo bench soak generate generate-catalog verify format
 
 help: ## What there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 node_modules/.setup: package.json package-lock.json $(wildcard */package.json)
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer' >&2; exit 1; }
@@ -42,6 +43,15 @@ format: node_modules/.setup ## Format the code
 test: setup ## All tests, on real parts
 	$(NODE) --test $(UNIT_TESTS)
 	$(E2E) --test-timeout=600000 $(E2E_TESTS)
+
+e2e: setup ## All of it on a real Kubernetes, which this makes: with Go and root; 15 minutes the first time, then 8
+	$(NODE) e2e/cluster/run.ts $(E2E) $(CLUSTER_TESTS)
+
+cluster: setup ## The same cluster, until Ctrl-C; e2e/cluster/enter.sh runs a command in it
+	$(NODE) e2e/cluster/run.ts
+
+bundle: node_modules/.setup ## What the image holds, in build/image
+	$(NODE) scripts/bundle.ts
 
 generate: node_modules/.setup ## Types from the CRD and the event schema
 	$(NODE) scripts/generate.ts

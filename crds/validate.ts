@@ -135,10 +135,8 @@ function* walk(schema: StructuralSchema, value: unknown, path: (string | number)
   if (value === undefined) return
   for (const { rule, message } of schema['x-kubernetes-validations'] ?? []) {
     if (environment.evaluate(rule, { self: value }) !== true)
-      yield fieldError(
-        path,
-        `Invalid value: ${typeof value === 'object' ? `"${Array.isArray(value) ? 'array' : 'object'}"` : JSON.stringify(value)}: ${message}`,
-      )
+      // Since Kubernetes 1.36 without the value where it is an object or a list.
+      yield fieldError(path, `Invalid value: ${typeof value === 'object' ? '' : `${JSON.stringify(value)}: `}${message}`)
   }
   if (Array.isArray(value)) {
     yield* duplicates(schema, value, path)

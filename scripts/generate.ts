@@ -15,6 +15,8 @@ async function eventTypes(): Promise<string> {
 const outputs: Record<string, () => Promise<string>> = {
   'recording/event.generated.ts': eventTypes,
   'crds/agentaccess.generated.ts': () => generateCrdTypes(banner),
+  // A chart holds only what is in its folder.
+  'charts/agentaccess/files/agentaccess.yaml': async () => readFileSync('crds/agentaccess.yaml', 'utf8'),
 }
 
 const check = process.argv.includes('--check')

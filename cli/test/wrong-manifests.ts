@@ -77,13 +77,13 @@ export const wrongManifests: readonly WrongManifest[] = [
     'an agent without an identity',
     '      clientCertificate: {commonName: chatgpt}\n',
     '',
-    '8: spec.agents[1]: Invalid value: "object": an agent has exactly one of serviceAccount, oidc, clientCertificate, sshPublicKeys and token',
+    '8: spec.agents[1]: Invalid value: an agent has exactly one of serviceAccount, oidc, clientCertificate, sshPublicKeys and token',
   ),
   one(
     'an agent with two',
     '      clientCertificate: {commonName: chatgpt}\n',
     '      clientCertificate: {commonName: chatgpt}\n      token: {secretRef: {name: tokens, key: claude}}\n',
-    '8: spec.agents[1]: Invalid value: "object": an agent has exactly one of serviceAccount, oidc, clientCertificate, sshPublicKeys and token',
+    '8: spec.agents[1]: Invalid value: an agent has exactly one of serviceAccount, oidc, clientCertificate, sshPublicKeys and token',
   ),
   one('two agents of one name', 'name: chatgpt', 'name: claude', '8: spec.agents[1]: Duplicate value: {"name":"claude"}'),
   one('a token without a key', '{name: tokens, key: claude}}', '{name: tokens}}', '7: spec.agents[0].token.secretRef.key: Required value'),
@@ -115,13 +115,13 @@ export const wrongManifests: readonly WrongManifest[] = [
     'no target',
     '    postgres:\n      host: orders-db\n      port: 5432\n      credentials: {secretRef: {name: role}}\n      tls: {mode: VerifyFull}\n',
     '    {}\n',
-    '11: spec.target: Invalid value: "object": a target has exactly one of postgres, ssh, http and kubernetes',
+    '11: spec.target: Invalid value: a target has exactly one of postgres, ssh, http and kubernetes',
   ),
   one(
     'two targets',
     '    postgres:\n',
     '    http: {url: "https://x"}\n    postgres:\n',
-    '11: spec.target: Invalid value: "object": a target has exactly one of postgres, ssh, http and kubernetes',
+    '11: spec.target: Invalid value: a target has exactly one of postgres, ssh, http and kubernetes',
   ),
   one('no host', '      host: orders-db\n', '', '12: spec.target.postgres.host: Required value'),
   one(
@@ -165,7 +165,7 @@ export const wrongManifests: readonly WrongManifest[] = [
     'a CA that would not be used',
     '{mode: VerifyFull}',
     '{mode: Require, caSecretRef: {name: ca}}',
-    '15: spec.target.postgres.tls: Invalid value: "object": caSecretRef is used with mode VerifyCA or VerifyFull only',
+    '15: spec.target.postgres.tls: Invalid value: caSecretRef is used with mode VerifyCA or VerifyFull only',
   ),
   one(
     'a CA that is not there',
@@ -190,7 +190,7 @@ export const wrongManifests: readonly WrongManifest[] = [
     'two rules of one name',
     '        action: Deny\n',
     '        action: Deny\n      - {name: no-drops, when: "true", action: Allow}\n',
-    '19: spec.policy.rules: Invalid value: "array": the names of rules are unique',
+    '19: spec.policy.rules: Invalid value: the names of rules are unique',
   ),
   one(
     'a rule that does not compile',
@@ -215,7 +215,7 @@ export const wrongManifests: readonly WrongManifest[] = [
     'an approval without its action',
     'action: Deny',
     'action: Deny\n        approval: {timeout: 15m}',
-    `19: spec.policy.rules[0]: Invalid value: "object": approval is given exactly where the action is RequireApproval`,
+    `19: spec.policy.rules[0]: Invalid value: approval is given exactly where the action is RequireApproval`,
   ),
   one(
     'an approval that lasts for ever',

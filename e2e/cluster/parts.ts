@@ -38,9 +38,11 @@ const KUBERNETES = 'v1.36.3'
 const VERSION_FLAG = `-X k8s.io/component-base/version.gitVersion=${KUBERNETES}`
 
 /** Programs of modules of our own, each a folder beside this file. */
-const OWN: Record<string, { source: string; args: string[] }> = {
-  kube: { source: KUBERNETES, args: ['-p', '2', '-trimpath', `-ldflags=-s -w ${VERSION_FLAG}`] },
-  pause: { source: '1', args: ['-trimpath', '-ldflags=-s -w'] },
+const OWN: Record<string, { source: string; args: string[]; target: string }> = {
+  kube: { source: KUBERNETES, args: ['-p', '2', '-trimpath', `-ldflags=-s -w ${VERSION_FLAG}`], target: '.' },
+  pause: { source: '1', args: ['-trimpath', '-ldflags=-s -w'], target: 'main.go' },
+  // Its own `replace` does not hold in `go install`: a module of ours, with the sums that it publishes.
+  jaeger: { source: 'v1.76.0', args: ['-p', '2', '-trimpath', '-ldflags=-s -w'], target: 'github.com/jaegertracing/jaeger/cmd/jaeger' },
 }
 
 /** Installs and builds what is not there yet. @throws naming what is missing, where it can't be had. */
@@ -48,8 +50,8 @@ export async function ensureParts(scope: Scope, say: (line: string) => void): Pr
   mkdirSync(BIN, { recursive: true })
   await ensurePackages(scope, say)
   if (!(await findProgram('go'))) throw new Error('go is missing: the cluster is built with Go 1.26 or newer')
-  for (const [name, { source, args }] of Object.entries(OWN))
-    await build(scope, name, source, ['build', ...args, '-o', join(BIN, name), name === 'pause' ? 'main.go' : '.'], join(import.meta.dirname, name), say)
+  for (const [name, { source, args, target }] of Object.entries(OWN))
+    await build(scope, name, source, ['build', ...args, '-o', join(BIN, name), target], join(import.meta.dirname, name), say)
   for (const [name, module] of Object.entries(MODULES)) await build(scope, name, module, ['install', ...FLAGS, module], BUILD, say)
 }
 
