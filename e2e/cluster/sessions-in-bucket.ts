@@ -7,7 +7,7 @@ import { eventually, run, type Ran } from './kubectl.ts'
 const place = { bucket: BUCKET, prefix: '', endpoint: ENDPOINT, region: 'us-east-1', credentials: readerCredentials, objectLock: 'none' } as const
 
 /** Sessions in the bucket, the oldest first; door sessions with `doors`. */
-export async function sessions({ doors = false } = {}): Promise<Event[][]> {
+async function sessions({ doors = false } = {}): Promise<Event[][]> {
   const store = new S3Reader(place)
   const all: Event[][] = []
   for (const location of await findSessions(store)) {

@@ -43,7 +43,7 @@ export function inClusterApi(environment: NodeJS.ProcessEnv = process.env): Kube
 /** The namespace that the pod is in. */
 export const ownNamespace = (): string => readFileSync(`${MOUNTED}/namespace`, 'utf8').trim()
 
-export function kubeApi(server: string, bearer: () => string): KubeApi {
+function kubeApi(server: string, bearer: () => string): KubeApi {
   const call = async (method: string, path: string, body: unknown, signal: AbortSignal) => {
     const response = await fetch(server + path, {
       method,

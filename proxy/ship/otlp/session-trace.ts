@@ -71,10 +71,10 @@ const COMMON = [
 const NO_ERROR = new Set(['ok', 'skipped'])
 
 /** Of a UUID, its sixteen bytes. */
-export const traceIdOf = (session: string): string => session.replaceAll('-', '')
+const traceIdOf = (session: string): string => session.replaceAll('-', '')
 
 /** 8 bytes of SHA-256 over the session's id and what the span is of. */
-export const spanIdOf = (session: string, of: string | number): string => createHash('sha256').update(`${session}:${of}`).digest('hex').slice(0, 16)
+const spanIdOf = (session: string, of: string | number): string => createHash('sha256').update(`${session}:${of}`).digest('hex').slice(0, 16)
 
 const ROOT = 'session'
 
