@@ -1,12 +1,20 @@
 // What a proxy is told: the output of operator/compile, and all that the data plane knows of the API.
 
-export type Proof = 'shared token' | 'client certificate' | 'ServiceAccount token' | 'calling pod'
+export type Proof = 'shared token' | 'client certificate' | 'ServiceAccount token' | 'calling pod' | 'OIDC token'
+
+export interface OidcIdentity {
+  issuer: string
+  audience: string
+  /** A `*` stands for any text. */
+  subject: string
+}
 
 export interface AgentConfig {
   name: string
   /** A shared secret. */
   token?: string
   clientCertificate?: { commonName: string }
+  oidc?: OidcIdentity
   /** Its token, or the pod that calls, or either. */
   serviceAccount?: { namespace: string; name: string; proofs: ('Token' | 'Pod')[] }
 }

@@ -31,7 +31,11 @@ export interface Services {
   /** The cluster's word for ServiceAccounts and pods; without it no such agent gets in. */
   attestation?: Attestation
   peers?: Peers
+  measure?: Measure
 }
+
+/** Told of a part of what happens, in seconds: how long a decision takes, and how long a command's bytes are with the proxy before they go on. */
+export type Measure = (what: 'decision' | 'added', access: string, seconds: number) => void
 
 /** All that serving one access needs. */
 export interface Access {
@@ -45,6 +49,7 @@ export interface Access {
   readonly redactor: Redactor
   readonly tls: ServerTls | undefined
   readonly peers?: Peers | undefined
+  readonly measure?: Measure | undefined
 }
 
 export interface Protocol {

@@ -6,6 +6,7 @@ import { compileAccess, LiveAccess } from './access.ts'
 import { accessKey, type AccessConfig } from './config.ts'
 import type { Access, Protocol, Services } from './protocol.ts'
 import { protocols } from './protocols/protocols.ts'
+import type { Account } from './record/account.ts'
 import { lockSpool } from './record/lock.ts'
 import type { Recorder } from './record/recorder.ts'
 import type { EndedBy } from './record/session-record.ts'
@@ -40,11 +41,17 @@ export interface ProxyState {
     /** Bytes of it that wait in the spool, and how many may. */
     waitingBytes: number
     spoolQuota: number
+    /** Since the proxy started. */
+    counts: Omit<Account, 'bytes' | 'add'>
     /** Why nothing of it can be recorded now. */
     blocked?: string
   }[]
   /** Nothing waits in the spool: all that was recorded until a moment ago is stored. */
   settled: boolean
+  /** For how long something has waited to be stored. */
+  lagSeconds: number
+  /** Attempts to store that failed, since the proxy started. */
+  storeFailures: number
   /** Whether evidence is stored: not tried yet, yes, or why not. */
   storing: boolean | string
   /** Whether the collector takes what it is sent; undefined where there is none. */
@@ -95,7 +102,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   if (interrupted.length > 0) log('warn', { sessions: interrupted }, 'ended sessions that the former proxy left')
   let storing: boolean | string = false
   let exporting: boolean | string = false
-  let settledAt = 0
+  let settledAt = Date.now()
+  let storeFailures = 0
   const exported = { taken: 0, rejected: 0 }
   const shipper = startShipper(
     { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem, retention: retentionOf(accesses), otlp: options.otlp },
@@ -104,7 +112,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       else if (report.kind === 'settled') settledAt = report.at
       else if (report.kind === 'failing') {
         storing = report.message
-        log('error', { evidence: describePlace(options.evidence) }, `evidence can't be stored, and waits in the spool: ${report.message}`)
+        storeFailures++
+        if (report.first) log('error', { evidence: describePlace(options.evidence) }, `evidence can't be stored, and waits in the spool: ${report.message}`)
       } else if (report.kind === 'storing') {
         storing = true
         log('info', { evidence: describePlace(options.evidence) }, 'evidence is stored')
@@ -175,6 +184,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     state: () => ({
       accesses: [...running].map(([key, { access, port }]) => stateOf(key, access, port, recorder)),
       settled: settledAt > recorder.lastAppend + WRITTEN_MS,
+      lagSeconds: settledAt > recorder.lastAppend ? 0 : (Date.now() - settledAt) / 1000,
+      storeFailures,
       storing,
       ...(options.otlp ? { exporting, exported } : {}),
     }),
@@ -186,7 +197,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 function stateOf(key: string, access: LiveAccess, port: number, recorder: Recorder): ProxyState['accesses'][number] {
   const { spoolQuota } = access.config.recording
   const { lastOpened, size } = access.sessions
-  const state: ProxyState['accesses'][number] = { access: key, port, activeSessions: size, waitingBytes: recorder.waiting(key), spoolQuota }
+  const { bytes, sessions, commands, denied, errors, recordedBytes } = recorder.account(key)
+  const counts = { sessions, commands, denied, errors, recordedBytes }
+  const state: ProxyState['accesses'][number] = { access: key, port, activeSessions: size, waitingBytes: bytes, spoolQuota, counts }
   if (lastOpened) state.lastSessionTime = lastOpened.toISOString()
   const blocked = recorder.blocked(key, spoolQuota)
   if (blocked !== undefined) state.blocked = blocked

@@ -122,7 +122,7 @@ export class Session {
       revision: this.access.policy.revision,
       attributes: { 'agentaccess.refused.commands': count },
     })
-    this.record.totals.denied += count
+    this.record.countDenied(count)
   }
 
   /** Why nothing new can be recorded now, so that nothing new may be forwarded; undefined where it can. */
@@ -141,7 +141,9 @@ export class Session {
     const remembers = policy.stable && understood.builtIn === undefined && understood.unreadable === undefined
     let decision = remembers ? this.#decided.get(understood.facts) : undefined
     if (!decision) {
+      const begun = performance.now()
       decision = policy.decide(() => this.#facts(understood), understood.builtIn, understood.unreadable)
+      this.access.measure?.('decision', this.record.access, (performance.now() - begun) / 1000)
       if (remembers) this.#decided.set(understood.facts, decision)
     }
     if (decision.action !== 'allow') {

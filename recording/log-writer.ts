@@ -37,7 +37,7 @@ export class LogWriter {
   /** Milliseconds since the epoch when the first line after the last signature was written; 0 where there is none. */
   unsignedSince = 0
   /** Whose share of the spool its lines are, where there are shares. */
-  account: { bytes: number } | undefined
+  account: { add(bytes: number): void } | undefined
   readonly #sink: LineSink
   readonly #signer: Signer
   #seq: number

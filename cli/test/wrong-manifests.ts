@@ -262,12 +262,6 @@ export const wrongManifests: readonly WrongManifest[] = [
     `9: spec.agents[1].serviceAccount: ${unenforced('serviceAccount', 'use token or clientCertificate')}`,
   ),
   one(
-    'an OIDC identity',
-    'clientCertificate: {commonName: chatgpt}',
-    'oidc: {issuer: "https://ci", audience: a, subject: s}',
-    `9: spec.agents[1].oidc: ${unenforced('oidc', 'use token or clientCertificate')}`,
-  ),
-  one(
     'an SSH key',
     'clientCertificate: {commonName: chatgpt}',
     'sshPublicKeys: [ssh-ed25519 AAAA]',

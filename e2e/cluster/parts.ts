@@ -21,6 +21,7 @@ const PACKAGES: Record<string, string> = {
   unshare: 'util-linux',
   openssl: 'openssl',
   psql: 'postgresql-client-15',
+  prometheus: 'prometheus',
 }
 const CNI_BRIDGE = '/usr/lib/cni/bridge'
 

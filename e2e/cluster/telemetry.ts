@@ -1,10 +1,10 @@
 // A collector and Jaeger beside the cluster: both are OpenTelemetry Collectors, of the same program with other parts. What the
 // collector gets goes to Jaeger, and logs, which Jaeger has no place for, to its own output.
 import { openSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { stopChild, type Scope } from '../scope.ts'
 import { eventually } from './kubectl.ts'
-import { NODE } from './pki.ts'
+import { API_SERVER, NODE } from './pki.ts'
 
 const JAEGER = 'http://127.0.0.1:16686'
 const JAEGER_OTLP = '127.0.0.1:4418'
@@ -35,6 +35,33 @@ const collectorConfig = {
   exporters: { otlphttp: { endpoint: `http://${JAEGER_OTLP}`, compression: 'none' }, debug: { verbosity: 'detailed' } },
 }
 
+const PROMETHEUS = 'http://127.0.0.1:9091'
+
+/** Scrapes what a platform team's would: every pod's port named `metrics`. */
+function prometheusConfig(): object {
+  const { certificate_authority: ca, cert_file: cert, key_file: key } = adminFiles()
+  const sd = { role: 'pod', api_server: API_SERVER, tls_config: { ca_file: ca, cert_file: cert, key_file: key } }
+  return {
+    global: { scrape_interval: '1s' },
+    scrape_configs: [
+      {
+        job_name: 'pods',
+        kubernetes_sd_configs: [sd],
+        relabel_configs: [
+          { source_labels: ['__meta_kubernetes_pod_container_port_name'], action: 'keep', regex: 'metrics' },
+          { source_labels: ['__meta_kubernetes_namespace'], target_label: 'namespace' },
+          { source_labels: ['__meta_kubernetes_pod_name'], target_label: 'pod' },
+        ],
+      },
+    ],
+  }
+}
+
+function adminFiles() {
+  const folder = dirname(process.env.KUBECONFIG!)
+  return { certificate_authority: join(folder, 'ca.crt'), cert_file: join(folder, 'admin.crt'), key_file: join(folder, 'admin.key') }
+}
+
 export interface JaegerSpan {
   traceID: string
   spanID: string
@@ -46,6 +73,8 @@ export interface JaegerSpan {
 export interface Telemetry {
   /** Spans of each trace that has a span with these tags. */
   traces(tags: Record<string, string>): Promise<JaegerSpan[][]>
+  /** The value of each series that a query has, by its labels. */
+  query(promql: string): Promise<{ labels: Record<string, string>; value: number }[]>
   /** All that the collector was sent as logs. */
   logs(): string
   stopCollector(): Promise<void>
@@ -63,12 +92,22 @@ export async function startTelemetry(scope: Scope): Promise<Telemetry> {
   const answers = (url: string) => eventually(url, async () => (await fetch(url).catch(() => undefined)) !== undefined, 30)
   start('jaeger', jaegerConfig)
   let collector = start('collector', collectorConfig)
-  await Promise.all([answers(JAEGER), answers(COLLECTOR)])
+  const file = join(scope.folder, 'prometheus.json')
+  writeFileSync(file, JSON.stringify(prometheusConfig()))
+  const log = openSync(join(scope.folder, 'prometheus.log'), 'a')
+  const storage = `--storage.tsdb.path=${join(scope.folder, 'prometheus')}`
+  scope.spawn('prometheus', [`--config.file=${file}`, '--web.listen-address=127.0.0.1:9091', storage], { stdio: ['ignore', log, log] })
+  await Promise.all([answers(JAEGER), answers(COLLECTOR), answers(PROMETHEUS)])
   return {
     traces: async (tags) => {
       const query = new URLSearchParams({ service: 'agentaccess', limit: '1000', tags: JSON.stringify(tags) })
       const { data } = (await (await fetch(`${JAEGER}/api/traces?${query.toString()}`)).json()) as { data: { spans: JaegerSpan[] }[] | null }
       return (data ?? []).map(({ spans }) => spans.toSorted((a, b) => a.startTime - b.startTime))
+    },
+    query: async (promql) => {
+      const answer = await fetch(`${PROMETHEUS}/api/v1/query?${new URLSearchParams({ query: promql }).toString()}`)
+      const { data } = (await answer.json()) as { data: { result: { metric: Record<string, string>; value: [number, string] }[] } }
+      return data.result.map(({ metric, value }) => ({ labels: metric, value: Number(value[1]) }))
     },
     logs: () => readFileSync(output, 'utf8'),
     stopCollector: () => stopChild(collector, 'SIGTERM'),

@@ -36,11 +36,12 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup, abiliti
     namespace: metadata.namespace,
     name: metadata.name,
     agents: spec.agents.map((agent, i): AgentConfig => {
-      const { token, clientCertificate, serviceAccount, name } = agent
+      const { token, clientCertificate, serviceAccount, oidc, name } = agent
       return {
         name,
         ...(token ? { token: read(['spec', 'agents', i, 'token', 'secretRef'], token.secretRef.name, token.secretRef.key) } : {}),
         ...(clientCertificate ? { clientCertificate: { commonName: clientCertificate.commonName } } : {}),
+        ...(oidc ? { oidc: { issuer: oidc.issuer, audience: oidc.audience, subject: oidc.subject } } : {}),
         ...(serviceAccount
           ? { serviceAccount: { namespace: serviceAccount.namespace ?? metadata.namespace, name: serviceAccount.name, proofs: [...serviceAccount.proofs] } }
           : {}),
@@ -92,7 +93,7 @@ function compileRule({ name, when, action, message }: Rule): RuleConfig {
 
 /** Of what the policy says: it stays the same where only a password changes. */
 function revisionOf({ policy, agents, recording }: Omit<AccessConfig, 'revision'>): string {
-  const identities = agents.map(({ name, clientCertificate, serviceAccount }) => ({ name, clientCertificate, serviceAccount }))
+  const identities = agents.map(({ name, clientCertificate, serviceAccount, oidc }) => ({ name, clientCertificate, serviceAccount, oidc }))
   return createHash('sha256').update(JSON.stringify({ policy, identities, recording })).digest('hex').slice(0, 16)
 }
 

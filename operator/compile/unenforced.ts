@@ -33,7 +33,6 @@ const otherTarget = (field: 'ssh' | 'http' | 'kubernetes') => (access: AgentAcce
 
 const checks: Unenforced[] = [
   { name: 'serviceAccount', needs: 'serviceAccount', find: agentField('serviceAccount'), instead: 'use token or clientCertificate' },
-  { name: 'oidc', find: agentField('oidc'), instead: 'use token or clientCertificate' },
   { name: 'sshPublicKeys', find: agentField('sshPublicKeys'), instead: 'use token or clientCertificate' },
   { name: 'ssh', find: otherTarget('ssh'), instead: 'postgres is the only target' },
   { name: 'http', find: otherTarget('http'), instead: 'postgres is the only target' },

@@ -10,7 +10,7 @@ import { protocols } from '../protocols/protocols.ts'
 import { startProxy, type RunningProxy } from '../proxy.ts'
 import { podFinder } from './calling-pod.ts'
 import { inClusterApi, ownNamespace } from './kube-api.ts'
-import { describeMetrics } from './metrics.ts'
+import { describeMetrics, measure } from './metrics.ts'
 import { PROXY_NAME, type Settings } from './settings.ts'
 import { serveHealth, serveState } from './state-endpoint.ts'
 import { TargetProbes } from './target-probes.ts'
@@ -47,7 +47,10 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
     if (served === now) return
     served = now
     await statePoint?.close()
-    statePoint = await serveState(settings, () => ({ ...(proxy?.state() ?? { accesses: [], settled: false, storing: false }), targets: probes.results() }))
+    statePoint = await serveState(settings, () => ({
+      ...(proxy?.state() ?? { accesses: [], settled: false, lagSeconds: 0, storeFailures: 0, storing: false }),
+      targets: probes.results(),
+    }))
   }
   const listening = () => wanted.accesses.filter(({ name }) => wanted.portOf(name) !== undefined)
   const take = async () => {
@@ -77,6 +80,7 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
       signer: signerFromPem(settings.signingKey),
       tls: { context: () => tls, clientCertificates: settings.clientCa !== undefined },
       peers: { own: ordinal, hostOf: (of) => `${PROXY_NAME}-${of}.${PROXY_NAME}.${namespace}.svc` },
+      measure: measure(registry),
       attestation: { reviewToken: review, callingPod: podFinder(api) },
       log: write,
     })

@@ -1,8 +1,9 @@
 // Who an agent is, from what it presented. A proof that was presented and is wrong is final: there is no falling through
-// to a weaker one. OIDC and SSH key join here, each a proof of its own.
+// to a weaker one. SSH keys join here, a proof of their own.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { AccessConfig, AgentConfig, Proof } from '../config.ts'
 import type { Attestation, ServiceAccountName } from './attestation.ts'
+import { claimedIssuer, verifyOidc } from './oidc.ts'
 import { scramSecret, type ScramSecret } from './scram.ts'
 
 export interface Identity {
@@ -46,7 +47,7 @@ export class Agents {
 
   /** Whether an agent may prove itself by something that is presented as a password. */
   get byPassword(): boolean {
-    return this.#agents.some(({ token, serviceAccount }) => token !== undefined || serviceAccount?.proofs.includes('Token'))
+    return this.#agents.some(({ token, oidc, serviceAccount }) => token !== undefined || oidc !== undefined || serviceAccount?.proofs.includes('Token'))
   }
 
   named(name: string): AgentConfig | undefined {
@@ -87,6 +88,9 @@ export class Agents {
     const [found] = matching
     if (matching.length > 1) return { refusal: 'the token is that of more than one agent' }
     if (found) return tokenIdentity(found.name)
+    const issuer = claimedIssuer(presented)
+    const issued = candidates.filter(({ oidc }) => oidc !== undefined && oidc.issuer === issuer)
+    if (issued.length > 0) return byIssuer(presented, issued)
     if (!this.#attestation || !candidates.some(({ serviceAccount }) => serviceAccount?.proofs.includes('Token')))
       return { refusal: 'the token is that of no agent of this access' }
     const reviewed = await this.#attestation.reviewToken(presented)
@@ -129,6 +133,17 @@ export class Agents {
     const attributes = { ...identity.attributes, 'agentaccess.agent.service_account': `${namespace}/${name}` }
     return { identity: { ...identity, agent: found.name, standing: 'attested', attributes } }
   }
+}
+
+/** Of the agents that this issuer vouches for, the one whose audience and subject it is. */
+async function byIssuer(token: string, candidates: readonly AgentConfig[]): Promise<Identified> {
+  const verified = await Promise.all(candidates.map(async (agent) => ({ agent, result: await verifyOidc(token, agent.oidc!) })))
+  const matching = verified.flatMap(({ agent, result }) => ('refusal' in result ? [] : [{ agent, ...result }]))
+  const [found] = matching
+  if (matching.length > 1) return { refusal: 'the token is that of more than one agent' }
+  if (!found) return verified.map(({ result }) => result).find((result) => 'refusal' in result)!
+  const attributes = { 'agentaccess.agent.issuer': found.agent.oidc!.issuer, 'agentaccess.agent.subject': found.subject }
+  return { identity: { agent: found.agent.name, proof: 'OIDC token', standing: 'attested', expires: found.expires, attributes } }
 }
 
 export const tokenIdentity = (agent: string): Identified => ({ identity: { agent, proof: 'shared token', standing: 'attested' } })

@@ -2,6 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import { v7 as uuidv7 } from 'uuid'
 import { LogWriter, type LineSink, type LogPosition, type Signer } from '@agentaccess/recording'
+import { Account } from './account.ts'
 import { BlobSpool } from './blob-spool.ts'
 import { Gate } from './gate.ts'
 import { Redactor } from './redactor.ts'
@@ -34,7 +35,7 @@ export class Recorder implements LineSink {
   readonly #blobs: BlobSpool
   readonly #dirty = new Set<SessionRecord>()
   /** Bytes of the spool that each access holds. */
-  readonly #accounts = new Map<string, { bytes: number }>()
+  readonly #accounts = new Map<string, Account>()
   readonly #live = new Map<string, SessionRecord>()
   readonly #freeBytes: () => Promise<number>
   readonly #timer: NodeJS.Timeout
@@ -47,11 +48,10 @@ export class Recorder implements LineSink {
     this.spoolId = options.spoolId
     this.signer = options.signer
     this.#lastN = options.ledger.lastN
-    for (const [access, bytes] of options.usage ?? []) this.#accounts.set(access, { bytes })
+    for (const [access, bytes] of options.usage ?? []) this.#accounts.set(access, new Account(bytes))
     this.#ledger = new LogWriter('ledger', options.spoolId, this, options.signer, options.ledger)
     this.#blobs = new BlobSpool(options.spool.folder, (session, bytes) => {
-      const account = this.#live.get(session)?.log.account
-      if (account) account.bytes += bytes
+      this.#live.get(session)?.log.account?.add(bytes)
     })
     this.gate = new Gate(options.spool)
     this.#freeBytes = options.freeBytes ?? (async () => statfs(options.spool.folder).then(({ bavail, bsize }) => bavail * bsize))
@@ -73,7 +73,7 @@ export class Recorder implements LineSink {
     const before = this.#spool.pending
     this.#lastAppend = Date.now()
     const head = this.#spool.append(log, previous, line)
-    if (log.account) log.account.bytes += this.#spool.pending - before
+    log.account?.add(this.#spool.pending - before)
     return head
   }
 
@@ -88,6 +88,7 @@ export class Recorder implements LineSink {
     this.#ledger.write('open', now, `,"n":${n},"session":"${id}","access":${JSON.stringify(access)}`)
     const record = this.#follow(new LogWriter('session', id, this, this.signer), access, n, redactor)
     record.started(this.spoolId, attributes)
+    if (attributes['agentaccess.door'] !== true) this.#account(access).sessions++
     return { record, durable: new Promise((resolve, reject) => this.gate.pass('Synced', resolve, (reason) => reject(new Error(reason)))) }
   }
 
@@ -97,10 +98,12 @@ export class Recorder implements LineSink {
   }
 
   #follow(log: LogWriter, access: string, ledgerN: number, redactor: () => Redactor): SessionRecord {
-    log.account = this.#account(access)
+    const account = this.#account(access)
+    log.account = account
     const record = new SessionRecord(
       log,
       access,
+      account,
       ledgerN,
       this.#blobs,
       redactor,
@@ -123,9 +126,9 @@ export class Recorder implements LineSink {
     return used >= quotaBytes ? `the spool quota of ${access} is used up (${used} of ${quotaBytes} bytes wait to be stored as evidence)` : undefined
   }
 
-  /** Bytes of an access that wait in the spool. */
-  waiting(access: string): number {
-    return this.#accounts.get(access)?.bytes ?? 0
+  /** What an access has come to. */
+  account(access: string): Readonly<Account> {
+    return this.#account(access)
   }
 
   /** Evidence of an access has been stored: its share of the spool is free again. */
@@ -145,10 +148,10 @@ export class Recorder implements LineSink {
     this.#spool.close()
   }
 
-  #account(access: string): { bytes: number } {
+  #account(access: string): Account {
     let account = this.#accounts.get(access)
     if (!account) {
-      account = { bytes: 0 }
+      account = new Account()
       this.#accounts.set(access, account)
     }
     return account

@@ -1,5 +1,6 @@
 // The record of one session: what a protocol says of it, as lines.
 import type { LogWriter, Result } from '@agentaccess/recording'
+import type { Account } from './account.ts'
 import { JSON_STRING_LIMIT, type BlobSpool } from './blob-spool.ts'
 import type { Redactor } from './redactor.ts'
 
@@ -46,6 +47,7 @@ export interface DataInFlight {
 export class SessionRecord {
   readonly log: LogWriter
   readonly access: string
+  readonly #account: Account
   readonly ledgerN: number
   readonly #blobs: BlobSpool
   readonly #redactor: () => Redactor
@@ -58,6 +60,7 @@ export class SessionRecord {
   constructor(
     log: LogWriter,
     access: string,
+    account: Account,
     ledgerN: number,
     blobs: BlobSpool,
     redactor: () => Redactor,
@@ -66,6 +69,7 @@ export class SessionRecord {
   ) {
     this.log = log
     this.access = access
+    this.#account = account
     this.ledgerN = ledgerN
     this.#blobs = blobs
     this.#redactor = redactor
@@ -101,6 +105,7 @@ export class SessionRecord {
 
   command(attributes: Recorded): number {
     this.totals.commands++
+    this.#account.commands++
     return this.#write('command', `,"command":${this.log.seq + 1},"attributes":${this.#json(attributes)}`)
   }
 
@@ -117,8 +122,11 @@ export class SessionRecord {
   }
 
   result(command: number, fields: ResultFields): number {
-    if (fields.status === 'denied') this.totals.denied++
-    else if (fields.status === 'error') this.totals.errors++
+    if (fields.status === 'denied') this.countDenied(1)
+    else if (fields.status === 'error') {
+      this.totals.errors++
+      this.#account.errors++
+    }
     this.totals.rows += fields.rows ?? 0
     const statement = fields.statement === undefined ? '' : `,"statement":${fields.statement}`
     const duration = fields.durationMs === undefined ? '' : `,"durationMs":${Math.round(fields.durationMs * 1000) / 1000}`
@@ -132,7 +140,7 @@ export class SessionRecord {
   }
 
   refused(count: number, until: string | undefined, attributes: Attributes): number {
-    this.totals.denied += count
+    this.countDenied(count)
     return this.#write('connection.refused', `,"count":${count}${until === undefined ? '' : `,"until":"${until}"`},"attributes":${this.#json(attributes)}`)
   }
 
@@ -180,6 +188,12 @@ export class SessionRecord {
     this.#ended = true
     if (!signed) this.checkpoint(true)
     this.#closed(this, state)
+  }
+
+  /** Denials that have, or had, no line of their own. */
+  countDenied(count: number): void {
+    this.totals.denied += count
+    this.#account.denied += count
   }
 
   #write(kind: string, fields: string): number {

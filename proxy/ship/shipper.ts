@@ -14,7 +14,8 @@ const LAST_BACKOFF_MS = 30_000
 
 export type ShipReport =
   | { kind: 'stored'; access: string; bytes: number }
-  | { kind: 'failing'; message: string }
+  /** `first`: until now it was well. */
+  | { kind: 'failing'; message: string; first: boolean }
   /** For the first time, or again. */
   | { kind: 'storing' }
   | ExportReport
@@ -86,7 +87,7 @@ export class Shipper {
         }
       }
     } catch (error) {
-      if (this.#backoffMs === 0) report({ kind: 'failing', message: error instanceof Error ? error.message : String(error) })
+      report({ kind: 'failing', message: error instanceof Error ? error.message : String(error), first: this.#backoffMs === 0 })
       this.#backoffMs = Math.min(LAST_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, this.#backoffMs * 2))
       return false
     }

@@ -53,6 +53,22 @@ export function identity(installed: () => Installation): void {
     await eventually('logs of the same', async () => telemetry.logs().includes('SELECT item FROM orders'))
   })
 
+  test('Prometheus has counts, times and lag, by access, and no ids or SQL', async () => {
+    const { telemetry } = installed()
+    const value = async (query: string) => (await telemetry.query(query)).reduce((sum, series) => sum + series.value, 0)
+    await eventually('the commands', async () => (await value('agentaccess_commands_total{access="shop/orders"}')) >= 3)
+    assert.ok((await value('agentaccess_denied_total{access="shop/orders"}')) >= 1)
+    assert.ok((await value('agentaccess_added_seconds_count{access="shop/orders"}')) >= 1)
+    assert.equal(await value('agentaccess_storing{namespace="shop"}'), 1)
+    assert.equal(await value('agentaccess_operator_leader'), 1)
+    const series = await telemetry.query('{__name__=~"agentaccess_.*"}')
+    const labels = new Set(series.flatMap((one) => Object.keys(one.labels)))
+    assert.deepEqual([...labels].sort(), ['__name__', 'access', 'instance', 'job', 'le', 'namespace', 'pod', ...(labels.has('what') ? ['what'] : [])])
+    const idle = await value('process_resident_memory_bytes{namespace="shop"}')
+    console.log(`    a proxy takes ${(idle / 1e6).toFixed(0)} MB`)
+    assert.ok(idle < 160e6, `${idle} bytes`)
+  })
+
   test('a token for this namespace, over verified TLS; `kubectl agentaccess` finds evidence and keys by itself', async () => {
     await agentPod('cursor-1', { serviceAccount: 'cursor', audience: 'agentaccess.dev/shop' })
     const script = `PGPASSWORD=$(cat /var/run/agentaccess/token) psql '${verified} application_name=task:ORD-7' -AtXc 'SELECT 7'`

@@ -61,6 +61,7 @@ async function proofOf(
     }
     return byPassword(socket, reader, access, agent)
   }
+  if (agent.oidc) return byPassword(socket, reader, access, agent)
   const secret = await agents.scramSecret(agent)
   if (!secret) throw new Refused({ sqlstate: '28000', message: `agent ${agent.name} has no proof that this protocol knows` })
   const server = new ScramServer(secret)

@@ -12,6 +12,9 @@ import { errorResponse, message, ProtocolViolation, type PostgresError } from '.
 const LAST_ANSWERS_MS = 5000
 const terminate = message('X')
 
+/** One chunk in so many is timed. */
+const MEASURED = 8
+
 /** What is smaller is not worth the call. */
 const LARGE_CHUNK = 8 * 1024
 
@@ -35,6 +38,7 @@ export class Relay {
   #clientGone: string | undefined
   #ended = false
   #lastAnswers: NodeJS.Timeout | undefined
+  #chunks = 0
 
   constructor({ client, target, session, role }: RelayEnds) {
     this.#client = client
@@ -71,6 +75,8 @@ export class Relay {
 
   #onClient(chunk: Buffer): void {
     if (this.#ended || this.#clientGone !== undefined) return
+    const { measure } = this.#session.access
+    const arrived = measure && this.#chunks++ % MEASURED === 0 ? performance.now() : undefined
     try {
       const { out, begun, terminated } = this.#fromClient.feed(chunk)
       // What is held may be looked at again, as it lies in the chunk.
@@ -83,6 +89,7 @@ export class Relay {
             if (this.#ended) return
             for (const run of begun) run.forwarded = true
             if (!forward(this.#target, out, mayFree ? chunk : undefined)) this.#client.pause()
+            if (arrived !== undefined) measure!('added', this.#session.record.access, (performance.now() - arrived) / 1000)
           },
           (reason) => this.#cannotRecord(reason),
         )
