@@ -2,11 +2,12 @@
 // which knows how to reach the cluster; its answers come from outside the evidence, and so can be trusted.
 import { execFileSync } from 'node:child_process'
 import type { KeyObject } from 'node:crypto'
-import { publicKeysFromPem } from '@agentaccess/recording'
+import { countersignatureText, publicKeysFromPem, signatureHolds } from '@agentaccess/recording'
 import type { S3Options } from '@agentaccess/recording/s3'
 import { UsageError } from './manifests.ts'
 
 const SETTINGS = 'app.kubernetes.io/name=agentaccess-operator'
+const LEDGER_HEADS = 'agentaccess.dev/ledger-heads-of'
 const PUBLIC_KEYS = 'agentaccess.dev/public-keys-of'
 
 interface ConfigMap {
@@ -29,6 +30,29 @@ export function clusterPublicKeys(): Map<string, KeyObject> {
     .join('\n')
   if (pem === '') throw new UsageError('the operator has published no public keys yet: give --public-key')
   return publicKeysFromPem(pem)
+}
+
+interface Countersigned {
+  head: string
+  time: string
+  key: string
+  sig: string
+}
+
+/** Up to where the ledgers must reach: heads that the operator has seen stored, and signed. @throws UsageError */
+export function clusterLedgerHeads(): string[] {
+  return configMaps(LEDGER_HEADS).flatMap(({ metadata, data = {} }) => {
+    const { 'operator.pem': pem, ...heads } = data
+    if (pem === undefined) return []
+    const keys = publicKeysFromPem(pem)
+    return Object.values(heads).map((json) => {
+      const { head, time, key, sig } = JSON.parse(json) as Countersigned
+      const publicKey = keys.get(key)
+      if (!publicKey || !signatureHolds(publicKey, countersignatureText({ head, time }), sig))
+        throw new UsageError(`ConfigMap ${metadata.namespace}/${metadata.name}: the operator's signature on ledger head ${head} does not hold`)
+      return head
+    })
+  })
 }
 
 function configMaps(selector: string): ConfigMap[] {

@@ -88,7 +88,12 @@ program
   .addOption(evidence())
   .option('--all', 'every session there is, and every one that should be there')
   .option('--public-key <file>', 'the public keys that are trusted, PEM (default, without --evidence: those that the operator has published)')
-  .option('--at-least <head>', 'a ledger head that was kept elsewhere: the evidence must not be older')
+  .option(
+    '--at-least <head>',
+    'a ledger head that was kept elsewhere: the evidence must not be older; may be repeated (default, without --evidence: those that the operator has countersigned)',
+    collect,
+    [],
+  )
   .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
   .action(async (sessions, options) => (await import('./commands/verify.ts')).verify(sessions, options))
 

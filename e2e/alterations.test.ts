@@ -177,7 +177,7 @@ describe('alterations', () => {
   })
 
   test('a copy rolled back as a whole is found by a head that was kept elsewhere, and only by that', async () => {
-    const findings = await verifyEvidence(new DirectoryStore(earlier), { trust, atLeast: heads[0]! })
+    const findings = await verifyEvidence(new DirectoryStore(earlier), { trust, atLeast: [heads[0]!] })
     assert.match(findings.problems.at(-1)!.message, /older than that head/)
     const [other] = await byPython([earlier], ['--public-key', publicKey, '--at-least', heads[0]!])
     assert.ok(other!.problems.includes('the ledger does not have the given head'))

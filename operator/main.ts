@@ -6,6 +6,7 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import { serveHealth } from '@agentaccess/proxy/cluster/state'
 import { keptAuthority, operatorCertificate } from './authority.ts'
 import { Cluster, explain } from './cluster.ts'
+import { Countersigner } from './countersign.ts'
 import { electLeader } from './leader-election.ts'
 import { ProxyStates } from './proxy-states.ts'
 import { Reconciler } from './reconcile.ts'
@@ -68,6 +69,7 @@ async function act(config: KubeConfig, settings: OperatorSettings): Promise<() =
     watches,
     reconciler,
     states,
+    countersigner: await Countersigner.start(cluster, settings.namespace),
     spoolIsDurable: !settings.proxy.spool.emptyDir,
     failed: (message) => log.warn({}, message),
   })

@@ -1,6 +1,7 @@
 // Asks the proxies of a namespace how they are, and writes what they say into the status of its accesses.
 import { CoreV1Api } from '@kubernetes/client-node'
 import type { Cluster } from './cluster.ts'
+import type { Countersigner } from './countersign.ts'
 import type { StoredAccess } from './desired/names.ts'
 import type { ProxyStates } from './proxy-states.ts'
 import type { Reconciler } from './reconcile.ts'
@@ -12,6 +13,7 @@ export interface ReporterOptions {
   watches: Watches
   reconciler: Reconciler
   states: ProxyStates
+  countersigner: Countersigner
   spoolIsDurable: boolean
   failed: (message: string) => void
 }
@@ -27,10 +29,11 @@ export class Reporter {
 
   /** @throws what the API server says */
   async report(namespace: string): Promise<void> {
-    const { cluster, watches, reconciler, states, spoolIsDurable } = this.#options
+    const { cluster, watches, reconciler, states, countersigner, spoolIsDurable } = this.#options
     const accesses = watches.accesses(namespace)
     if (accesses.length === 0) return
     const proxies = await states.ask(namespace)
+    await countersigner.sign(namespace, proxies)
     for (const access of accesses) {
       const outcome = reconciler.outcome(access)
       if (!outcome) continue

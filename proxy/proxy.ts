@@ -52,6 +52,8 @@ export interface ProxyState {
   lagSeconds: number
   /** Attempts to store that failed, since the proxy started. */
   storeFailures: number
+  /** Up to where the ledger is stored: `<spool>:<seq>:<hash>`. */
+  ledgerHead?: string
   /** Whether evidence is stored: not tried yet, yes, or why not. */
   storing: boolean | string
   /** Whether the collector takes what it is sent; undefined where there is none. */
@@ -104,12 +106,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let exporting: boolean | string = false
   let settledAt = Date.now()
   let storeFailures = 0
+  let ledgerHead: string | undefined
   const exported = { taken: 0, rejected: 0 }
   const shipper = startShipper(
     { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem, retention: retentionOf(accesses), otlp: options.otlp },
     (report) => {
       if (report.kind === 'stored') recorder.stored(report.access, report.bytes)
       else if (report.kind === 'settled') settledAt = report.at
+      else if (report.kind === 'ledger') ledgerHead = report.head
       else if (report.kind === 'failing') {
         storing = report.message
         storeFailures++
@@ -186,6 +190,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       settled: settledAt > recorder.lastAppend + WRITTEN_MS,
       lagSeconds: settledAt > recorder.lastAppend ? 0 : (Date.now() - settledAt) / 1000,
       storeFailures,
+      ...(ledgerHead === undefined ? {} : { ledgerHead }),
       storing,
       ...(options.otlp ? { exporting, exported } : {}),
     }),

@@ -28,6 +28,11 @@ export function gapText(claim: GapClaim): string {
   return lines('agentaccess/gap/1', claim.log, claim.seq, claim.through, claim.before, claim.chain)
 }
 
+/** By the operator, of a ledger head (`<ledger>:<seq>:<hash>`) that was stored at that time. */
+export function countersignatureText(claim: { head: string; time: string }): string {
+  return lines('agentaccess/countersignature/1', claim.head, claim.time)
+}
+
 export interface LedgerHeadClaim {
   ledger: string
   through: number

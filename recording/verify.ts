@@ -18,8 +18,8 @@ export interface VerifyOptions {
   trust: Trust
   /** Session ids, or undefined for everything. */
   sessions?: readonly string[]
-  /** A ledger head that was kept elsewhere: `<spool>:<seq>:<hash>`. */
-  atLeast?: string
+  /** Ledger heads that were kept elsewhere: `<spool>:<seq>:<hash>`, at most one for each spool. */
+  atLeast?: readonly string[]
   /** Called for each session as it is judged, so that a caller need not wait for the last. */
   onSession?: (report: SessionReport) => void
 }
@@ -28,7 +28,7 @@ export interface VerifyOptions {
 export async function verifyEvidence(store: EvidenceReader, options: VerifyOptions): Promise<Findings> {
   const { trust } = options
   const findings: Findings = { sessions: [], problems: [], heads: [] }
-  const wanted = options.atLeast === undefined ? undefined : parseHead(options.atLeast)
+  const wanted = new Map((options.atLeast ?? []).map(parseHead).map((head) => [head.spool, head]))
   const locations = await findSessions(store, options.sessions)
   const ledgerLocations = await findLedgers(store)
   const ledgers = new Map<string, Promise<Ledger>>()
@@ -38,7 +38,7 @@ export async function verifyEvidence(store: EvidenceReader, options: VerifyOptio
     if (!location) return undefined
     let ledger = ledgers.get(spool)
     if (!ledger) {
-      ledger = readLedger(store, location, signatureCheck(trust, used), wanted?.spool === spool ? wanted : undefined)
+      ledger = readLedger(store, location, signatureCheck(trust, used), wanted.get(spool))
       ledgers.set(spool, ledger)
     }
     return ledger
@@ -54,13 +54,12 @@ export async function verifyEvidence(store: EvidenceReader, options: VerifyOptio
     for (const { keys } of findings.sessions) for (const key of keys) used.add(key)
     await checkOtherObjects(store, used, findings)
   }
-  if (wanted) {
-    await ledgerOf(wanted.spool)
-    await Promise.all(ledgers.values())
-    if (!wanted.found)
-      findings.problems.push({
-        message: `the ledger of ${wanted.spool} does not hold entry ${wanted.seq} with the given hash: this copy is older than that head, or was cut`,
-      })
+  for (const head of wanted.values()) {
+    await ledgerOf(head.spool)
+    if (head.found) continue
+    findings.problems.push({
+      message: `the ledger of ${head.spool} does not hold entry ${head.seq} with the given hash: this copy is older than that head, or was cut`,
+    })
   }
   for (const ledger of await Promise.all(ledgers.values())) if (ledger.head) findings.heads.push(ledger.head)
   return findings

@@ -10,7 +10,7 @@ import {
   type SessionReport,
   type Trust,
 } from '@agentaccess/recording'
-import { clusterPublicKeys } from '../cluster-settings.ts'
+import { clusterLedgerHeads, clusterPublicKeys } from '../cluster-settings.ts'
 import { findSession, openEvidence } from '../evidence-option.ts'
 import { UsageError } from '../manifests.ts'
 import { printable } from '../printable.ts'
@@ -19,7 +19,7 @@ export interface VerifyCommandOptions {
   evidence?: string
   all?: boolean
   publicKey?: string
-  atLeast?: string
+  atLeast: string[]
   output: 'text' | 'json'
 }
 
@@ -33,7 +33,7 @@ export async function verify(sessions: readonly string[], options: VerifyCommand
   const findings = await verifyEvidence(store, {
     trust,
     ...(options.all ? {} : { sessions: locations }),
-    ...(options.atLeast === undefined ? {} : { atLeast: options.atLeast }),
+    atLeast: [...options.atLeast, ...(options.evidence === undefined && options.atLeast.length === 0 ? clusterLedgerHeads() : [])],
     ...(text ? { onSession: (report: SessionReport) => console.log(sessionText(report)) } : {}),
   }).catch((error: unknown) => {
     throw new UsageError(error instanceof Error ? error.message : String(error))

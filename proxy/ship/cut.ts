@@ -2,7 +2,18 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { constants, zstdCompressSync } from 'node:zlib'
-import { blobName, indexName, ledgerFolder, manifestName, partName, sealManifest, sessionFolder, sha256Hex, type Signer } from '@agentaccess/recording'
+import {
+  blobName,
+  chainNext,
+  indexName,
+  ledgerFolder,
+  manifestName,
+  partName,
+  sealManifest,
+  sessionFolder,
+  sha256Hex,
+  type Signer,
+} from '@agentaccess/recording'
 import { BlobSpool } from '../record/blob-spool.ts'
 import { readFrame, type Frame } from '../record/frame.ts'
 import { listSegments, segmentName } from '../record/spool.ts'
@@ -193,8 +204,18 @@ function cutSession(state: ShipState, log: LogState, fresh: Buffer | undefined, 
 
 function cutLedger(state: ShipState, log: LogState, now: number, options: CutOptions): void {
   const lines = state.takePending(log.id, true)
-  if (lines.length > 0) addPart(state, log, lines, ledgerFolder(options.namespace, log.id), now)
+  if (lines.length > 0) {
+    addPart(state, log, lines, ledgerFolder(options.namespace, log.id), now)
+    log.signedHead = headOf(log.id, lines)
+  }
   state.saveLog(log)
+}
+
+/** The head that the last of these lines, a signed one, makes. */
+function headOf(ledger: string, lines: Buffer): string {
+  const last = lines.subarray(lines.lastIndexOf(LINE_FEED, lines.length - 2) + 1, lines.length - 1)
+  const { seq, head } = JSON.parse(last.toString('utf8')) as { seq: number; head: string }
+  return `${ledger}:${seq}:${chainNext(Buffer.from(head, 'hex'), last).toString('hex')}`
 }
 
 function addPart(state: ShipState, log: LogState, lines: Buffer, folder: string, now: number): void {

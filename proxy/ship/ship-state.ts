@@ -32,6 +32,8 @@ export interface LogState {
   ended: 'ended' | 'interrupted' | undefined
   /** And the ledger says so. */
   closed: boolean
+  /** Of a ledger: the signed head that its last part ends with, `<ledger>:<seq>:<hash>`. */
+  signedHead?: string | undefined
   lastCutMs: number
   intervalMs: number
 }

@@ -19,6 +19,8 @@ export type ShipReport =
   /** For the first time, or again. */
   | { kind: 'storing' }
   | ExportReport
+  /** The ledger is stored up to this signed head. */
+  | { kind: 'ledger'; head: string }
   /** What was in the spool at that time is stored. */
   | { kind: 'settled'; at: number }
   /** Nothing is left to store. */
@@ -42,6 +44,7 @@ export class Shipper {
   #wake: (() => void) | undefined
   #keyStored = false
   #storing = false
+  #ledgerHead: string | undefined
 
   constructor(options: ShipperOptions) {
     this.#options = options
@@ -93,6 +96,9 @@ export class Shipper {
     }
     if (this.#backoffMs > 0 || !this.#storing) report({ kind: 'storing' })
     this.#storing = true
+    const head = state.log(state.spoolId())?.signedHead
+    if (head !== undefined && head !== this.#ledgerHead) report({ kind: 'ledger', head })
+    this.#ledgerHead = head
     if (state.settled()) report({ kind: 'settled', at })
     this.#backoffMs = 0
     return true

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { gists } from '../../harness.ts'
-import { agentAccess, agentPod, condition, databaseObjects, psql, type Installation } from '../installation.ts'
+import { agentAccess, agentPod, condition, databaseObjects, psql, SYSTEM, type Installation } from '../installation.ts'
 import { apply, eventually, kubectl, run } from '../kubectl.ts'
 import { kubectlAgentaccess, refusalWith, sessionWith, startOf } from '../sessions-in-bucket.ts'
 import { tagOf } from '../telemetry.ts'
@@ -81,6 +81,9 @@ export function identity(installed: () => Installation): void {
     assert.equal(start['agentaccess.task.standing'], 'claimed')
     const listed = await kubectlAgentaccess('sessions', '--agent', 'cursor')
     assert.match(listed.stdout, /cursor +ORD-7 +shop\/orders/, listed.stderr)
+    await eventually('a countersigned head', async () =>
+      (await kubectl('get', 'configmap', 'agentaccess-ledger-heads-shop', '-n', SYSTEM, '-o', 'jsonpath={.data}')).includes('"sig'),
+    )
     const verify = await kubectlAgentaccess('verify', '--all')
     assert.match(verify.stdout, /whole/, verify.stderr)
     assert.doesNotMatch(verify.stdout, /PROBLEM|altered|signer not checked/)

@@ -1,0 +1,68 @@
+// The operator's own signature on the heads of the proxies' ledgers, kept in its namespace: a copy of the evidence that is
+// older, or was rewritten with a namespace's key, does not hold them.
+import type { V1ConfigMap, V1Secret } from '@kubernetes/client-node'
+import { countersignatureText, generateSigningKeyPem, signerFromPem, type Signer } from '@agentaccess/recording'
+import type { Cluster } from './cluster.ts'
+import { OWNED } from './desired/names.ts'
+import type { AskedProxy } from './proxy-states.ts'
+
+const KEY_SECRET = 'agentaccess-operator-key'
+const LEDGER_HEADS_OF = 'agentaccess.dev/ledger-heads-of'
+const PUBLIC_KEY = 'operator.pem'
+/** A busy proxy has a new head every second. */
+const EVERY_MS = 30_000
+
+interface Countersigned {
+  head: string
+  time: string
+  key: string
+  sig: string
+}
+
+export class Countersigner {
+  readonly #cluster: Cluster
+  readonly #namespace: string
+  readonly #signer: Signer
+  /** Per spool: what was signed last, and when. */
+  readonly #signed = new Map<string, { head: string; at: number }>()
+
+  private constructor(cluster: Cluster, namespace: string, signer: Signer) {
+    this.#cluster = cluster
+    this.#namespace = namespace
+    this.#signer = signer
+  }
+
+  /** With the key that is kept in the operator's namespace; made, where there is none. */
+  static async start(cluster: Cluster, namespace: string): Promise<Countersigner> {
+    const kept = await cluster.read<V1Secret>('v1', 'Secret', KEY_SECRET, namespace)
+    const pem = kept?.data?.['key.pem'] === undefined ? generateSigningKeyPem() : Buffer.from(kept.data['key.pem'], 'base64').toString('utf8')
+    if (!kept?.data?.['key.pem']) {
+      const data = { 'key.pem': Buffer.from(pem).toString('base64') }
+      await cluster.apply<V1Secret>({ apiVersion: 'v1', kind: 'Secret', metadata: { name: KEY_SECRET, namespace, labels: OWNED }, data })
+    }
+    return new Countersigner(cluster, namespace, signerFromPem(pem))
+  }
+
+  /** Signs what the proxies of a namespace have stored, where that is new. */
+  async sign(of: string, proxies: readonly AskedProxy[], now = new Date()): Promise<void> {
+    const due = proxies.flatMap(({ state }) => state?.ledgerHead ?? []).filter((head) => this.#isDue(head, now.getTime()))
+    if (due.length === 0) return
+    const metadata = { name: `agentaccess-ledger-heads-${of}`, namespace: this.#namespace, labels: { ...OWNED, [LEDGER_HEADS_OF]: of } }
+    const before = await this.#cluster.read<V1ConfigMap>('v1', 'ConfigMap', metadata.name, metadata.namespace)
+    const data: Record<string, string> = { ...before?.data, [PUBLIC_KEY]: this.#signer.publicKey.export({ type: 'spki', format: 'pem' }).toString() }
+    for (const head of due) {
+      const time = now.toISOString()
+      const signed: Countersigned = { head, time, key: this.#signer.keyId, sig: this.#signer.sign(countersignatureText({ head, time })) }
+      data[spoolOf(head)] = JSON.stringify(signed)
+    }
+    await this.#cluster.apply<V1ConfigMap>({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data })
+    for (const head of due) this.#signed.set(spoolOf(head), { head, at: now.getTime() })
+  }
+
+  #isDue(head: string, now: number): boolean {
+    const last = this.#signed.get(spoolOf(head))
+    return last === undefined || (last.head !== head && now - last.at >= EVERY_MS)
+  }
+}
+
+const spoolOf = (head: string) => head.split(':')[0]!
