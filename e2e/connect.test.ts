@@ -151,6 +151,28 @@ describe('connect', () => {
     assert.deepEqual(refusals(doors), ['1 28P01', '1 28000', '1 28000'])
   })
 
+  test('task and traceparent by start-up parameters: in the record, and not at the target, which knows no such settings', async () => {
+    const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+    const { sessions } = await withProxy({}, async ({ port }) => {
+      for (const given of [traceparent, 'malformed']) {
+        const wire = await WireClient.connect(port, { password: TOKEN, parameters: { 'agentaccess.task': 'T-9', 'agentaccess.traceparent': given } })
+        wire.send(build.query('SHOW agentaccess.traceparent'))
+        await wire.until((bytes) => types(bytes).includes('Z'))
+        assert.equal(errorCode(messages(wire.take()).find(({ type }) => type === 'E')!.body), '42704')
+        wire.send(build.terminate())
+      }
+    })
+    const starts = sessions.map(([first]) => (first?.kind === 'session.started' ? first.attributes : {}))
+    assert.deepEqual(
+      starts.map((attributes) => attributes['agentaccess.task']),
+      ['T-9', 'T-9'],
+    )
+    assert.deepEqual(
+      starts.map((attributes) => attributes['agentaccess.traceparent']),
+      [traceparent, undefined],
+    )
+  })
+
   test('protocol versions and options are negotiated, what is not spoken is refused', async () => {
     const { doors } = await withProxy({}, async ({ port }) => {
       const open = async (packet: Buffer) => {

@@ -1,5 +1,5 @@
 // Makes a namespace as its accesses want it.
-import type { KubernetesObject, V1ConfigMap, V1RoleBinding, V1Secret } from '@kubernetes/client-node'
+import type { KubernetesObject, V1ConfigMap, V1NetworkPolicy, V1RoleBinding, V1Secret } from '@kubernetes/client-node'
 import { generateSigningKeyPem, signerFromPem } from '@agentaccess/recording'
 import { SETTINGS_KEYS, SETTINGS_SECRET, type SettingsFile } from '@agentaccess/proxy/cluster/settings'
 import { issueCertificate, isCurrent, type KeyPair } from './certificates.ts'
@@ -8,7 +8,7 @@ import { compileAll } from './compile-all.ts'
 import type { Ability } from './compile/index.ts'
 import { accessSecret, accessService } from './desired/access-objects.ts'
 import { certificateNames, OWNED, type StoredAccess } from './desired/names.ts'
-import { proxyNetworkPolicy } from './desired/network-policy.ts'
+import { ISOLATES, isolationPolicy, proxyNetworkPolicy } from './desired/network-policy.ts'
 import { disruptionBudget, headlessService, proxyStatefulSet } from './desired/proxy-workload.ts'
 import {
   agentNamespaces,
@@ -27,7 +27,7 @@ import { drainSpools, releaseSpools } from './spools.ts'
 import type { Outcome } from './status.ts'
 import type { Watches } from './watch.ts'
 
-const ABILITIES: readonly Ability[] = ['serviceAccount', 'retention', 'service']
+const ABILITIES: readonly Ability[] = ['serviceAccount', 'retention', 'service', 'isolate']
 /** Holds the last access of a namespace until what it recorded is stored. */
 const FINALIZER = 'agentaccess.dev/spool'
 /** On an access that is being deleted: it goes at once, and what waits in the spool with it. */
@@ -81,6 +81,7 @@ export class Reconciler {
     const outcomes = compileAll(accesses, await watches.secrets(namespace), ABILITIES)
     for (const object of await this.#desired(namespace, accesses, outcomes, accesses, settings.proxy.replicas)) await this.#apply(object)
     this.#outcomes.set(namespace, new Map([...outcomes].map(([{ metadata }, outcome]) => [metadata.name, outcome])))
+    await this.#endIsolation(namespace, accesses)
     // Others keep the proxies running, which store what these have left.
     for (const access of leaving) await this.#letGo(access)
     return (await drainSpools({ ...this.#options, settings: settings.proxy }, namespace, accesses, settings.proxy.replicas)) > 0 ? 'again' : 'done'
@@ -103,6 +104,14 @@ export class Reconciler {
     else if (stay || (await drainSpools({ ...this.#options, settings: proxy }, namespace, leaving, 0)) > 0) return 'again'
     for (const access of leaving) await this.#letGo(access)
     return 'done'
+  }
+
+  /** Of accesses that do not ask for it any more. */
+  async #endIsolation(namespace: string, accesses: readonly StoredAccess[]): Promise<void> {
+    const { cluster } = this.#options
+    const wanted = new Set(accesses.flatMap((access) => isolationPolicy(access)?.metadata?.name ?? []))
+    const policies = await cluster.list<V1NetworkPolicy>('networking.k8s.io/v1', 'NetworkPolicy', namespace, OWNED)
+    for (const policy of policies) if (policy.metadata?.labels?.[ISOLATES] !== undefined && !wanted.has(policy.metadata.name!)) await cluster.delete(policy)
   }
 
   #letGo(access: StoredAccess): Promise<void> {
@@ -149,6 +158,7 @@ export class Reconciler {
       settingsSecret(namespace, owners, { file, serving, signingKey, clientCa, authority: authority.certificate }),
       ...accesses.map((access) => accessService(access, ports.get(access.metadata.name)!)),
       headlessService(namespace, owners),
+      ...accesses.flatMap((access) => isolationPolicy(access) ?? []),
       proxyNetworkPolicy(namespace, owners, [...ports.values()], settings.namespace),
       disruptionBudget(namespace, owners),
       proxyStatefulSet(namespace, owners, proxy, startup, replicas),
@@ -187,12 +197,19 @@ export class Reconciler {
       try {
         await cluster.apply(agentsCaConfigMap(namespace, authority.certificate))
       } catch (error) {
-        // A namespace that an access names need not be there.
-        if (!isStatus(error, 404)) throw error
+        if (!isElsewhere(error)) throw error
       }
     }
-    for (const map of await cluster.list<V1ConfigMap>('v1', 'ConfigMap', undefined, FOR_AGENTS))
+    for (const map of await this.#everywhere<V1ConfigMap>('v1', 'ConfigMap', FOR_AGENTS))
       if (!wanted.includes(map.metadata!.namespace!)) await cluster.delete(map)
+  }
+
+  /** In all namespaces that the operator looks at. */
+  async #everywhere<T extends KubernetesObject>(apiVersion: string, kind: string, labels: Record<string, string>): Promise<T[]> {
+    const { cluster, settings } = this.#options
+    const { watchNamespaces } = settings
+    const lists = (watchNamespaces.length > 0 ? watchNamespaces : [undefined]).map((namespace) => cluster.list<T>(apiVersion, kind, namespace, labels))
+    return (await Promise.all(lists)).flat()
   }
 
   async #podReaders(namespace: string, wanted: readonly string[]): Promise<void> {
@@ -201,15 +218,18 @@ export class Reconciler {
       try {
         await cluster.apply(podReaderBinding(agents, namespace))
       } catch (error) {
-        if (!isStatus(error, 404)) throw error
+        if (!isElsewhere(error)) throw error
       }
     }
-    for (const binding of await cluster.list<V1RoleBinding>(`rbac.authorization.k8s.io/v1`, 'RoleBinding', undefined, { [POD_READER_OF]: namespace }))
+    for (const binding of await this.#everywhere<V1RoleBinding>('rbac.authorization.k8s.io/v1', 'RoleBinding', { [POD_READER_OF]: namespace }))
       if (!wanted.includes(binding.metadata!.namespace!)) await cluster.delete(binding)
   }
 }
 
 const PUBLIC_KEYS_OF = 'agentaccess.dev/public-keys-of'
+
+/** A namespace that an access names need not be there, nor be one that the operator looks at. */
+const isElsewhere = (error: unknown) => isStatus(error, 404) || isStatus(error, 403)
 
 /** What the settings' Secret of a namespace says now: ports, keys and certificates are kept. */
 class KnownSettings {

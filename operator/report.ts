@@ -3,6 +3,7 @@ import { CoreV1Api } from '@kubernetes/client-node'
 import type { Cluster } from './cluster.ts'
 import type { Countersigner } from './countersign.ts'
 import type { StoredAccess } from './desired/names.ts'
+import { IsolationProbes } from './isolation-probes.ts'
 import type { ProxyStates } from './proxy-states.ts'
 import type { Reconciler } from './reconcile.ts'
 import { differs, statusOf, type Condition, type Status } from './status.ts'
@@ -21,6 +22,7 @@ export interface ReporterOptions {
 export class Reporter {
   readonly #options: ReporterOptions
   readonly #events: CoreV1Api
+  readonly #isolation = new IsolationProbes()
 
   constructor(options: ReporterOptions) {
     this.#options = options
@@ -37,7 +39,7 @@ export class Reporter {
     for (const access of accesses) {
       const outcome = reconciler.outcome(access)
       if (!outcome) continue
-      const status = statusOf({ access, outcome, proxies, spoolIsDurable, now: new Date() })
+      const status = statusOf({ access, outcome, proxies, spoolIsDurable, isolated: this.#isolation.verdict(access), now: new Date() })
       if (!differs(access, status)) continue
       await cluster.patchStatus(access, status)
       await this.#tellChanges(access, status)

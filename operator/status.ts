@@ -5,7 +5,7 @@ import { serviceName, type StoredAccess } from './desired/names.ts'
 import type { AskedProxy } from './proxy-states.ts'
 
 export interface Condition {
-  type: 'Ready' | 'TargetReachable' | 'Recording'
+  type: 'Ready' | 'TargetReachable' | 'Recording' | 'Isolated'
   status: 'True' | 'False' | 'Unknown'
   reason: string
   message: string
@@ -26,7 +26,7 @@ export interface Status {
 /** What became of an access's specification. */
 export type Outcome = { config: AccessConfig } | { errors: string[] }
 
-type Verdict = Pick<Condition, 'status' | 'reason' | 'message'>
+export type Verdict = Pick<Condition, 'status' | 'reason' | 'message'>
 
 const NEARLY_FULL = 0.8
 
@@ -36,10 +36,12 @@ export interface StatusInput {
   proxies: readonly AskedProxy[]
   /** Whether the spool is gone with its pod. */
   spoolIsDurable: boolean
+  /** Where the access asks for isolation. */
+  isolated?: Verdict | undefined
   now: Date
 }
 
-export function statusOf({ access, outcome, proxies, spoolIsDurable, now }: StatusInput): Status {
+export function statusOf({ access, outcome, proxies, spoolIsDurable, isolated, now }: StatusInput): Status {
   const { name, namespace, generation } = access.metadata
   const { postgres } = access.spec.target
   const key = `${namespace}/${name}`
@@ -49,11 +51,13 @@ export function statusOf({ access, outcome, proxies, spoolIsDurable, now }: Stat
   const listening = proxies.filter(({ ready, state }) => ready && state?.accesses.some(({ access: of }) => of === key)).length
   const ready = readiness(access, outcome, listening, proxies, target, recording)
   const before = previousConditions(access)
-  const conditions = Object.entries({ Ready: ready, TargetReachable: target, Recording: recording }).map(([type, { status, reason, message }]): Condition => {
-    const known = before.find((condition) => condition.type === type)
-    const lastTransitionTime = known?.status === status ? known.lastTransitionTime : now.toISOString()
-    return { type: type as Condition['type'], status, reason, message, lastTransitionTime, observedGeneration: generation }
-  })
+  const conditions = Object.entries({ Ready: ready, TargetReachable: target, Recording: recording, ...(isolated ? { Isolated: isolated } : {}) }).map(
+    ([type, { status, reason, message }]): Condition => {
+      const known = before.find((condition) => condition.type === type)
+      const lastTransitionTime = known?.status === status ? known.lastTransitionTime : now.toISOString()
+      return { type: type as Condition['type'], status, reason, message, lastTransitionTime, observedGeneration: generation }
+    },
+  )
   const times = own.flatMap(({ lastSessionTime }) => lastSessionTime ?? []).concat(access.status?.lastSessionTime ?? [])
   return {
     observedGeneration: generation,

@@ -56,8 +56,10 @@ export async function uninstall(settingsFile: string): Promise<void> {
     for (const access of watches.accesses(namespace)) await cluster.patchStatus(access, uninstalled(access))
     log.info({ namespace }, 'removed')
   }
-  await deleteAll(cluster, 'rbac.authorization.k8s.io/v1', 'RoleBinding', undefined, OWNED)
-  await deleteAll(cluster, 'v1', 'ConfigMap', undefined, FOR_AGENTS)
+  for (const namespace of settings.watchNamespaces.length > 0 ? settings.watchNamespaces : [undefined]) {
+    await deleteAll(cluster, 'rbac.authorization.k8s.io/v1', 'RoleBinding', namespace, OWNED)
+    await deleteAll(cluster, 'v1', 'ConfigMap', namespace, FOR_AGENTS)
+  }
   await cluster.delete(tokenReviewBinding([]))
   await cluster.delete({ apiVersion: 'v1', kind: 'Secret', metadata: { name: CA_SECRET, namespace: settings.namespace } })
   await watches.stop()

@@ -12,10 +12,20 @@ async function eventTypes(): Promise<string> {
   return compile(schema, 'Event', { bannerComment: banner(source), unreachableDefinitions: false })
 }
 
+const valuesReference = () => `<!-- Generated from charts/agentaccess/values.yaml by \`make generate\`. Do not edit. -->
+# Values of the chart
+
+With their defaults. \`charts/agentaccess/values.schema.json\` refuses what is none of these.
+
+\`\`\`yaml
+${readFileSync('charts/agentaccess/values.yaml', 'utf8')}\`\`\`
+`
+
 const outputs: Record<string, () => Promise<string>> = {
   'recording/event.generated.ts': eventTypes,
   'crds/agentaccess.generated.ts': () => generateCrdTypes(banner),
   // A chart holds only what is in its folder.
+  'docs/values.md': async () => valuesReference(),
   'charts/agentaccess/files/agentaccess.yaml': async () => readFileSync('crds/agentaccess.yaml', 'utf8'),
 }
 

@@ -3,7 +3,7 @@
 import { fieldError, type AgentAccess, type FieldError } from '@agentaccess/crds'
 
 /** What can be enforced only where there is something to enforce it with. */
-export type Ability = 'serviceAccount' | 'retention' | 'service'
+export type Ability = 'serviceAccount' | 'retention' | 'service' | 'isolate'
 
 interface Unenforced {
   name: string
@@ -39,6 +39,7 @@ const checks: Unenforced[] = [
   { name: 'kubernetes', find: otherTarget('kubernetes'), instead: 'postgres is the only target' },
   {
     name: 'isolate',
+    needs: 'isolate',
     find: ({ spec }) => (spec.target.postgres?.isolate ? ['spec', 'target', 'postgres', 'isolate'] : undefined),
     instead: 'keep agents from the target with a NetworkPolicy of your own',
   },

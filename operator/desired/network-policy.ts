@@ -24,3 +24,23 @@ export function proxyNetworkPolicy(namespace: string, owners: readonly StoredAcc
     },
   }
 }
+
+/** Of such a policy: the access that asks for it. */
+export const ISOLATES = 'agentaccess.dev/isolates'
+
+/** Where an access asks for it: only the proxies reach the target's pods. A network that ignores policies ignores this one, too. */
+export function isolationPolicy(access: StoredAccess): V1NetworkPolicy | undefined {
+  const { name, namespace } = access.metadata
+  const isolate = access.spec.target.postgres?.isolate
+  if (!isolate) return undefined
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: ownedMetadata(`${name}-agentaccess`, namespace, [access], { [ISOLATES]: name }),
+    spec: {
+      podSelector: { matchLabels: isolate.podSelector.matchLabels },
+      policyTypes: ['Ingress'],
+      ingress: [{ _from: [{ podSelector: { matchLabels: { ...OWNED, ...PROXY_PODS } } }] }],
+    },
+  }
+}

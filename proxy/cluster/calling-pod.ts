@@ -36,6 +36,8 @@ function chosen(address: string, pods: readonly Pod[]): CallingPod | Refusal {
   if (!pod) return { refusal: `no running pod of the agents' namespaces has the address ${address}` }
   if (live.length > 1) return { refusal: `${live.length} pods have the address ${address}: ${live.map(nameOf).join(', ')}` }
   // Everything on the node has its address.
+  // Its address may be another's before its status says that it has ended.
+  if (pod.metadata.deletionTimestamp !== undefined) return { refusal: `pod ${nameOf(pod)} is being deleted` }
   if (pod.spec.hostNetwork === true) return { refusal: `pod ${nameOf(pod)} is on the host network, whose address is not its own` }
   const { name, namespace, uid, labels, annotations } = pod.metadata
   const task = labels?.[TASK] ?? annotations?.[TASK]

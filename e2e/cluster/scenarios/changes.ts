@@ -81,6 +81,20 @@ export function changes(installed: () => Installation): void {
     })
   })
 
+  test('isolation is asked for by a NetworkPolicy, and the condition says that this network ignores it', async () => {
+    const isolate = { podSelector: { matchLabels: { app: 'orders-db' } } }
+    const path = '/spec/target/postgres/isolate'
+    await kubectl('patch', 'agentaccess', 'orders', '-n', 'shop', '--type=json', '-p', JSON.stringify([{ op: 'add', path, value: isolate }]))
+    const { message } = await condition('orders', 'shop', 'Isolated', 'False')
+    assert.match(message, /reaches orders-db\.shop\.svc:5432 directly/)
+    console.log('    not shown on this cluster: that a NetworkPolicy is enforced; its network ignores them')
+    const { spec } = await get<{ spec: { podSelector: object; ingress: unknown[] } }>('networkpolicy', 'orders-agentaccess', '-n', 'shop')
+    assert.deepEqual(spec.podSelector, isolate.podSelector)
+    assert.equal(spec.ingress.length, 1)
+    await kubectl('patch', 'agentaccess', 'orders', '-n', 'shop', '--type=json', '-p', JSON.stringify([{ op: 'remove', path }]))
+    await eventually('no policy', async () => !(await kubectl('get', 'networkpolicy', '-n', 'shop')).includes('orders-agentaccess'))
+  })
+
   test('an access that is wrong says so, and harms no other', async () => {
     await apply(agentAccess('broken', 'shop', { policy: { rules: [{ name: 'r', when: 'command.nonsense == 1', action: 'Deny' }] } }))
     const invalid = await condition('broken', 'shop', 'Ready', 'False')

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { agentAccess, chartValues, CHART, condition, psql, SYSTEM, type Installation } from '../installation.ts'
-import { apply, eventually, get, kubectl, succeed } from '../kubectl.ts'
+import { apply, eventually, get, kubectl, run, succeed } from '../kubectl.ts'
 import { openSession } from '../open-session.ts'
 import { sessionWith } from '../sessions-in-bucket.ts'
 
@@ -44,6 +44,20 @@ export function lifecycle(installed: () => Installation): void {
     console.log(`    another one leads after ${((Date.now() - lost) / 1000).toFixed(1)} s`)
     await apply(agentAccess('third', 'shop'))
     await condition('third', 'shop', 'Ready', 'True')
+  })
+
+  test('with watchNamespaces the operator has rights in these only, and does its work there', async () => {
+    const some = chartValues({ 'watchNamespaces[0]': 'shop', 'watchNamespaces[1]': 'agents' })
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...some, '--wait', '--timeout', '120s'])
+    const asOperator = ['--as', `system:serviceaccount:${SYSTEM}:agentaccess-operator`]
+    assert.equal((await run('kubectl', ['auth', 'can-i', 'get', 'secrets', '-n', 'other', ...asOperator])).stdout, 'no\n')
+    await apply(agentAccess('fourth', 'shop'), agentAccess('fifth', 'other'))
+    await condition('fourth', 'shop', 'Ready', 'True')
+    const fourth = at.replace('orders-agentaccess', 'fourth-agentaccess')
+    await eventually('a session', async () => (await psql('claude-2', fourth, '-c', 'SELECT 71')).stdout === '71\n')
+    assert.equal((await get<{ status?: object }>('agentaccess', 'fifth', '-n', 'other')).status, undefined)
+    await kubectl('delete', 'agentaccess', 'fifth', '-n', 'other')
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])
   })
 
   test('`helm uninstall` stores what waits, removes what the operator made, and leaves CRD, accesses and evidence', async () => {

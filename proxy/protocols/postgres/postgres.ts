@@ -12,10 +12,12 @@ import { probeTarget } from './probe-target.ts'
 import { Relay } from './relay.ts'
 import {
   claimedTask,
+  claimedTraceparent,
   decodeStartup,
   MAX_STARTUP_BYTES,
   negotiateProtocolVersion,
   TASK_PARAMETER,
+  TRACEPARENT_PARAMETER,
   wantsReplication,
   type StartupMessage,
   type StartupPacket,
@@ -98,7 +100,8 @@ export class PostgresProtocol implements Protocol {
     const { target } = access.config
     const connection = await connectTarget(target)
     const task = claimedTask(startup.parameters)
-    startup.parameters.delete(TASK_PARAMETER)
+    const traceparent = claimedTraceparent(startup.parameters)
+    for (const own of [TASK_PARAMETER, TRACEPARENT_PARAMETER]) startup.parameters.delete(own)
     const database = target.database ?? startup.database
     const session = await access.sessions.open(access, {
       identity,
@@ -110,6 +113,7 @@ export class PostgresProtocol implements Protocol {
         'db.namespace': database,
         'agentaccess.postgres.user': startup.user,
         'agentaccess.postgres.parameters': Object.fromEntries(startup.parameters),
+        ...(traceparent === undefined ? {} : { 'agentaccess.traceparent': traceparent }),
         'agentaccess.tls': socket instanceof TLSSocket ? (socket.getProtocol() ?? 'TLS') : 'none',
       },
     })
