@@ -19,6 +19,7 @@ import { WorkQueue } from './work-queue.ts'
 const REPORT_MS = 2000
 /** How soon something that takes its time is looked at again. */
 const AGAIN_MS = 1000
+const RESYNC_MS = 3_600_000
 const CONCURRENCY = 4
 
 const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 1, sync: true }))
@@ -43,7 +44,9 @@ async function act(config: KubeConfig, settings: OperatorSettings): Promise<() =
   const objects = new WorkQueue({
     concurrency: CONCURRENCY,
     work: async (namespace) => {
-      if ((await reconciler.reconcile(namespace)) === 'again') objects.addAfter(namespace, AGAIN_MS)
+      const again = (await reconciler.reconcile(namespace)) === 'again'
+      // Now and then without a cause, too: certificates come of age.
+      objects.addAfter(namespace, again ? AGAIN_MS : RESYNC_MS)
       reports.add(namespace)
     },
     failed: failed('reconcile'),

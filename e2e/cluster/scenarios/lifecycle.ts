@@ -35,6 +35,19 @@ export function lifecycle(installed: () => Installation): void {
     await session.end()
   })
 
+  test('a value that can not be changed in a StatefulSet: it is made anew around its pods, and no session notices', async () => {
+    const session = await openSession('claude-2', at)
+    const size = () =>
+      kubectl('get', 'statefulset', 'agentaccess-proxy', '-n', 'shop', '-o', 'jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}')
+    const other = chartValues({ 'proxy.spool.size': '512Mi' })
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...other, '--wait', '--timeout', '120s'])
+    await eventually('the other size', async () => (await size()) === '512Mi')
+    assert.match(await session.query("SELECT 'around its pods'"), /around its pods/)
+    await session.end()
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])
+    await eventually('the first size', async () => (await size()) === '1Gi')
+  })
+
   test('the leader is lost: another replica acts within 15 seconds', async () => {
     const holder = async () => kubectl('get', 'lease', 'agentaccess-operator', '-n', SYSTEM, '-o', 'jsonpath={.spec.holderIdentity}')
     const leader = await holder()
