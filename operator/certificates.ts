@@ -1,7 +1,8 @@
-// The operator's own certificate authority, and what it signs: serving certificates of proxies, and the operator's own
-// client certificate, by which proxies know who asks for their state.
+// A certificate authority of our own, and what it signs: serving certificates of proxies (those of `serve`, too), and the
+// operator's client certificate, by which proxies know who asks for their state.
 import 'reflect-metadata'
 import { webcrypto, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import * as x509 from '@peculiar/x509'
 
 x509.cryptoProvider.set(webcrypto)
@@ -28,10 +29,10 @@ async function pem(key: webcrypto.CryptoKey): Promise<string> {
   return `${x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY')}\n`
 }
 
-export async function makeAuthority(name: string): Promise<KeyPair> {
+export async function makeAuthority(name: string, days = CA_DAYS): Promise<KeyPair> {
   const keys = await generate()
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    ...validFor(CA_DAYS),
+    ...validFor(days),
     serialNumber: serial(),
     name: `CN=${name}`,
     keys,
@@ -45,14 +46,14 @@ export async function makeAuthority(name: string): Promise<KeyPair> {
   return { certificate: `${certificate.toString('pem')}\n`, privateKey: await pem(keys.privateKey) }
 }
 
-/** `names`: DNS names of a server; with none, it is a client's. */
-export async function issueCertificate(authority: KeyPair, commonName: string, names: readonly string[]): Promise<KeyPair> {
+/** `names`: DNS names and addresses of a server; with none, it is a client's. */
+export async function issueCertificate(authority: KeyPair, commonName: string, names: readonly string[], days = LEAF_DAYS): Promise<KeyPair> {
   const ca = new x509.X509Certificate(authority.certificate)
   const signingKey = await webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(authority.privateKey), ALGORITHM, false, ['sign'])
   const keys = await generate()
   const usage = names.length > 0 ? x509.ExtendedKeyUsage.serverAuth : x509.ExtendedKeyUsage.clientAuth
   const certificate = await x509.X509CertificateGenerator.create({
-    ...validFor(LEAF_DAYS),
+    ...validFor(days),
     serialNumber: serial(),
     subject: `CN=${commonName}`,
     issuer: ca.subject,
@@ -60,7 +61,7 @@ export async function issueCertificate(authority: KeyPair, commonName: string, n
     signingKey,
     signingAlgorithm: ALGORITHM,
     extensions: [
-      ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value })))] : []),
+      ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) ? 'ip' : 'dns', value })))] : []),
       new x509.ExtendedKeyUsageExtension([usage]),
       await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
     ],

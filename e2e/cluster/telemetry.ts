@@ -1,10 +1,10 @@
 // A collector and Jaeger beside the cluster: both are OpenTelemetry Collectors, of the same program with other parts. What the
 // collector gets goes to Jaeger, and logs, which Jaeger has no place for, to its own output.
 import { openSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { stopChild, type Scope } from '../scope.ts'
-import { eventually } from './kubectl.ts'
-import { API_SERVER, NODE } from './pki.ts'
+import { eventually, get } from './kubectl.ts'
+import { NODE } from './pki.ts'
 
 const JAEGER = 'http://127.0.0.1:16686'
 const JAEGER_OTLP = '127.0.0.1:4418'
@@ -37,29 +37,41 @@ const collectorConfig = {
 
 const PROMETHEUS = 'http://127.0.0.1:9091'
 
-/** Scrapes what a platform team's would: every pod's port named `metrics`. */
-function prometheusConfig(): object {
-  const { certificate_authority: ca, cert_file: cert, key_file: key } = adminFiles()
-  const sd = { role: 'pod', api_server: API_SERVER, tls_config: { ca_file: ca, cert_file: cert, key_file: key } }
-  return {
-    global: { scrape_interval: '1s' },
-    scrape_configs: [
-      {
-        job_name: 'pods',
-        kubernetes_sd_configs: [sd],
-        relabel_configs: [
-          { source_labels: ['__meta_kubernetes_pod_container_port_name'], action: 'keep', regex: 'metrics' },
-          { source_labels: ['__meta_kubernetes_namespace'], target_label: 'namespace' },
-          { source_labels: ['__meta_kubernetes_pod_name'], target_label: 'pod' },
-        ],
-      },
-    ],
-  }
+interface Pods {
+  items: {
+    metadata: { name: string; namespace: string }
+    spec: { containers: { ports?: { name?: string; containerPort: number }[] }[] }
+    status: { podIP?: string; phase?: string }
+  }[]
 }
 
-function adminFiles() {
-  const folder = dirname(process.env.KUBECONFIG!)
-  return { certificate_authority: join(folder, 'ca.crt'), cert_file: join(folder, 'admin.crt'), key_file: join(folder, 'admin.key') }
+/** Scrapes every pod's port named `metrics`. Debian's Prometheus has no Kubernetes discovery: a file tells it the pods. */
+function startPrometheus(scope: Scope): void {
+  const targets = join(scope.folder, 'targets.json')
+  const look = async () => {
+    const { items } = await get<Pods>('pods', '--all-namespaces')
+    const found = items.flatMap(({ metadata: { namespace, name }, spec, status }) =>
+      spec.containers.flatMap(({ ports = [] }) =>
+        ports.flatMap(({ name: port, containerPort }) =>
+          port === 'metrics' && status.podIP && status.phase === 'Running'
+            ? [{ targets: [`${status.podIP}:${containerPort}`], labels: { namespace, pod: name } }]
+            : [],
+        ),
+      ),
+    )
+    writeFileSync(targets, JSON.stringify(found))
+  }
+  // The API server may be asked again in two seconds.
+  setInterval(() => void look().catch(() => {}), 2000).unref()
+  const config = {
+    global: { scrape_interval: '1s' },
+    scrape_configs: [{ job_name: 'pods', file_sd_configs: [{ files: [targets], refresh_interval: '1s' }] }],
+  }
+  const file = join(scope.folder, 'prometheus.json')
+  writeFileSync(file, JSON.stringify(config))
+  const log = openSync(join(scope.folder, 'prometheus.log'), 'a')
+  const flags = [`--config.file=${file}`, '--web.listen-address=127.0.0.1:9091', `--storage.tsdb.path=${join(scope.folder, 'prometheus')}`]
+  scope.spawn('prometheus', flags, { stdio: ['ignore', log, log] })
 }
 
 export interface JaegerSpan {
@@ -92,11 +104,7 @@ export async function startTelemetry(scope: Scope): Promise<Telemetry> {
   const answers = (url: string) => eventually(url, async () => (await fetch(url).catch(() => undefined)) !== undefined, 30)
   start('jaeger', jaegerConfig)
   let collector = start('collector', collectorConfig)
-  const file = join(scope.folder, 'prometheus.json')
-  writeFileSync(file, JSON.stringify(prometheusConfig()))
-  const log = openSync(join(scope.folder, 'prometheus.log'), 'a')
-  const storage = `--storage.tsdb.path=${join(scope.folder, 'prometheus')}`
-  scope.spawn('prometheus', [`--config.file=${file}`, '--web.listen-address=127.0.0.1:9091', storage], { stdio: ['ignore', log, log] })
+  startPrometheus(scope)
   await Promise.all([answers(JAEGER), answers(COLLECTOR), answers(PROMETHEUS)])
   return {
     traces: async (tags) => {

@@ -8,32 +8,19 @@ type AccessState = ProxyState['accesses'][number]
 const SECONDS = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1]
 
 export function describeMetrics(registry: Registry, proxy: RunningProxy): void {
-  const gauge = (name: string, help: string, value: (access: AccessState) => number) =>
-    registry.registerMetric(
-      new Gauge({
-        name,
-        help,
-        labelNames: ['access'],
-        registers: [],
-        collect() {
-          this.reset()
-          for (const access of proxy.state().accesses) this.set({ access: access.access }, value(access))
-        },
-      }),
-    )
-  const counter = (name: string, help: string, value: (access: AccessState) => number) =>
-    registry.registerMetric(
-      new Counter({
-        name,
-        help,
-        labelNames: ['access'],
-        registers: [],
-        collect() {
-          this.reset()
-          for (const access of proxy.state().accesses) this.inc({ access: access.access }, value(access))
-        },
-      }),
-    )
+  type PerAccess = (name: string, help: string, value: (access: AccessState) => number) => void
+  const collected =
+    (kind: 'gauge' | 'counter'): PerAccess =>
+    (name, help, value) => {
+      const options = { name, help, labelNames: ['access'], registers: [] }
+      const metric: Gauge | Counter = kind === 'gauge' ? new Gauge({ ...options, collect }) : new Counter({ ...options, collect })
+      function collect() {
+        metric.reset()
+        for (const access of proxy.state().accesses) metric.inc({ access: access.access }, value(access))
+      }
+      registry.registerMetric(metric)
+    }
+  const [gauge, counter] = [collected('gauge'), collected('counter')]
   gauge('agentaccess_sessions', 'Sessions that run now.', ({ activeSessions }) => activeSessions)
   gauge('agentaccess_spool_waiting_bytes', 'Bytes that are recorded and not stored yet.', ({ waitingBytes }) => waitingBytes)
   gauge('agentaccess_spool_quota_bytes', 'Bytes that may wait in the spool.', ({ spoolQuota }) => spoolQuota)

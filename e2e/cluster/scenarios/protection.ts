@@ -6,6 +6,7 @@ import { rightManifest, wrongManifests } from '../../../cli/test/wrong-manifests
 import { BUCKET } from '../bucket.ts'
 import { agentAccess, type Installation } from '../installation.ts'
 import { apply, eventually, kubectl, run } from '../kubectl.ts'
+import { kubectlAgentaccess } from '../sessions-in-bucket.ts'
 
 const AUTHOR = 'author'
 const asAuthor = ['--as', AUTHOR]
@@ -67,6 +68,18 @@ export function protection(installed: () => Installation): void {
     assert.equal(await name(asProxy.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'other', IfNoneMatch: '*' }))), 'PreconditionFailed')
     assert.equal(await name(asProxy.send(new DeleteObjectCommand({ Bucket: BUCKET, Key, VersionId }))), 'AccessDenied')
     assert.equal(await name(asProxy.send(new GetObjectCommand({ Bucket: BUCKET, Key }))), 'AccessDenied')
+  })
+
+  test('whoever may write the bucket writes over an object and deletes it: readers still take what the proxy put', async () => {
+    const { root } = installed().bucket
+    const { Versions } = await root.send(new ListObjectVersionsCommand({ Bucket: BUCKET, Prefix: 'sessions/' }))
+    const { Key } = Versions!.find((version) => version.Key!.endsWith('.jsonl.zst'))!
+    const session = Key!.split('/')[5]!
+    await root.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'other bytes' }))
+    await root.send(new DeleteObjectCommand({ Bucket: BUCKET, Key }))
+    const { code, stdout, stderr } = await kubectlAgentaccess('verify', session)
+    assert.match(stdout, /whole/, stderr)
+    assert.equal(code, 0)
   })
 
   test('with a retention, nobody deletes them before its time', async () => {
