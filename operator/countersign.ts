@@ -49,7 +49,10 @@ export class Countersigner {
     if (due.length === 0) return
     const metadata = { name: `agentaccess-ledger-heads-${of}`, namespace: this.#namespace, labels: { ...OWNED, [LEDGER_HEADS_OF]: of } }
     const before = await this.#cluster.read<V1ConfigMap>('v1', 'ConfigMap', metadata.name, metadata.namespace)
-    const data: Record<string, string> = { ...before?.data, [PUBLIC_KEY]: this.#signer.publicKey.export({ type: 'spki', format: 'pem' }).toString() }
+    const own = this.#signer.publicKey.export({ type: 'spki', format: 'pem' }).toString()
+    const known = before?.data?.[PUBLIC_KEY] ?? ''
+    // What an earlier key signed stays signed.
+    const data: Record<string, string> = { ...before?.data, [PUBLIC_KEY]: known.includes(own) ? known : known + own }
     for (const head of due) {
       const time = now.toISOString()
       const signed: Countersigned = { head, time, key: this.#signer.keyId, sig: this.#signer.sign(countersignatureText({ head, time })) }
