@@ -57,13 +57,13 @@ export class Reconciler {
 
   /** `again`: something takes its time, and is to be looked at soon. @throws what the API server says */
   async reconcile(namespace: string): Promise<'done' | 'again'> {
-    const { cluster, watches } = this.#options
+    const { cluster, watches, settings } = this.#options
     const all = watches.accesses(namespace)
     const accesses = all.filter(({ metadata }) => metadata.deletionTimestamp === undefined)
     const leaving = all.filter(({ metadata }) => metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(FINALIZER))
     await this.#podReaders(namespace, podNamespaces(accesses))
     await this.#agentsCa()
-    await cluster.apply(tokenReviewBinding(watches.namespaces()))
+    if (settings.tokenReview) await cluster.apply(tokenReviewBinding(watches.namespaces()))
     if (accesses.length > 0) return this.#serve(namespace, accesses, leaving)
     if (leaving.length > 0) return this.#leave(namespace, leaving)
     // What was made here has the accesses as its owners, and goes with them.

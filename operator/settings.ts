@@ -8,6 +8,8 @@ export interface OperatorSettings {
   namespace: string
   /** Empty: every namespace. */
   watchNamespaces: string[]
+  /** Whether proxies may have tokens reviewed; else they check them by the cluster's published keys. */
+  tokenReview: boolean
   evidence: S3Options
   otlp?: SettingsFile['otlp']
   /** PEM; agents with a client certificate are known by it. */

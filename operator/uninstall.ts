@@ -60,7 +60,7 @@ export async function uninstall(settingsFile: string): Promise<void> {
     await deleteAll(cluster, 'rbac.authorization.k8s.io/v1', 'RoleBinding', namespace, OWNED)
     await deleteAll(cluster, 'v1', 'ConfigMap', namespace, FOR_AGENTS)
   }
-  await cluster.delete(tokenReviewBinding([]))
+  if (settings.tokenReview) await cluster.delete(tokenReviewBinding([]))
   await cluster.delete({ apiVersion: 'v1', kind: 'Secret', metadata: { name: CA_SECRET, namespace: settings.namespace } })
   await watches.stop()
 }

@@ -2,7 +2,8 @@
 // proxies and no others.
 import { createHash } from 'node:crypto'
 import type { Refusal, ReviewedToken } from '../identify/attestation.ts'
-import type { KubeApi } from './kube-api.ts'
+import { issuerVerifier } from './issuer-keys.ts'
+import { KubeApiError, type KubeApi } from './kube-api.ts'
 
 const CACHE_MS = 60_000
 const CACHED = 1000
@@ -18,13 +19,14 @@ export const audienceOf = (namespace: string): string => `agentaccess.dev/${name
 
 /** The answer for a good token is kept for at most a minute, by the token's hash; a refusal is not. */
 export function tokenReviewer(api: KubeApi, audience: string, now: () => number = Date.now): (token: string) => Promise<ReviewedToken | Refusal> {
+  const byIssuer = issuerVerifier(api, audience, now)
   const cache = new Map<string, { review: ReviewedToken; until: number }>()
   return async (token) => {
     const key = createHash('sha256').update(token).digest('base64')
     const cached = cache.get(key)
     if (cached && now() < cached.until) return cached.review
     cache.delete(key)
-    const reviewed = await review(api, audience, token)
+    const reviewed = await review(api, audience, token, byIssuer)
     if ('refusal' in reviewed) return reviewed
     if (reviewed.expires <= now()) return { refusal: 'the token has expired' }
     if (cache.size >= CACHED) cache.clear()
@@ -33,7 +35,12 @@ export function tokenReviewer(api: KubeApi, audience: string, now: () => number 
   }
 }
 
-async function review(api: KubeApi, audience: string, token: string): Promise<ReviewedToken | Refusal> {
+async function review(
+  api: KubeApi,
+  audience: string,
+  token: string,
+  byIssuer: (token: string) => Promise<ReviewedToken | Refusal>,
+): Promise<ReviewedToken | Refusal> {
   const expires = expiryOf(token)
   if (expires === undefined) return { refusal: 'the token is no ServiceAccount token' }
   const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token, audiences: [audience] } }
@@ -41,6 +48,7 @@ async function review(api: KubeApi, audience: string, token: string): Promise<Re
   try {
     ;({ status } = (await api.json('POST', '/apis/authentication.k8s.io/v1/tokenreviews', body)) as TokenReview)
   } catch (error) {
+    if (error instanceof KubeApiError && error.status === 403) return byIssuer(token)
     return { refusal: `the token could not be reviewed: ${error instanceof Error ? error.message : String(error)}` }
   }
   if (status?.authenticated !== true)
@@ -49,7 +57,7 @@ async function review(api: KubeApi, audience: string, token: string): Promise<Re
   if (!status.audiences?.includes(audience)) return { refusal: `the token is not for audience ${audience}` }
   const [, namespace, name] = SERVICE_ACCOUNT.exec(status.user?.username ?? '') ?? []
   if (!namespace || !name) return { refusal: `the token is that of ${status.user?.username ?? 'nobody'}, which is no ServiceAccount` }
-  return { serviceAccount: { namespace, name }, expires, pod: status.user?.extra?.[POD_NAME]?.[0] }
+  return { serviceAccount: { namespace, name }, expires, pod: status.user?.extra?.[POD_NAME]?.[0], by: 'TokenReview' }
 }
 
 /** `exp` of a JWT, in milliseconds; its signature is the API server's to check. Undefined where it is none. */

@@ -95,11 +95,11 @@ export class Agents {
       return { refusal: 'the token is that of no agent of this access' }
     const reviewed = await this.#attestation.reviewToken(presented)
     if ('refusal' in reviewed) return reviewed
-    const { serviceAccount, expires, pod } = reviewed
+    const { serviceAccount, expires, pod, by } = reviewed
     return this.#ofServiceAccount(candidates, 'Token', serviceAccount, {
       proof: 'ServiceAccount token',
       expires,
-      ...(pod === undefined ? {} : { attributes: { 'k8s.pod.name': pod } }),
+      attributes: { 'agentaccess.agent.reviewed_by': by, ...(pod === undefined ? {} : { 'k8s.pod.name': pod }) },
     })
   }
 

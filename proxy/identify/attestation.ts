@@ -9,6 +9,7 @@ export interface ReviewedToken {
   /** Milliseconds since the epoch. */
   expires: number
   pod: string | undefined
+  by: 'TokenReview' | 'issuer keys'
 }
 
 export interface CallingPod {

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { agentAccess, chartValues, CHART, condition, psql, SYSTEM, type Installation } from '../installation.ts'
 import { apply, eventually, get, kubectl, run, succeed } from '../kubectl.ts'
 import { openSession } from '../open-session.ts'
-import { sessionWith } from '../sessions-in-bucket.ts'
+import { sessionWith, startOf } from '../sessions-in-bucket.ts'
 
 const at = 'host=orders-agentaccess.shop.svc dbname=orders user=anyone'
 
@@ -71,6 +71,21 @@ export function lifecycle(installed: () => Installation): void {
     assert.equal((await get<{ status?: object }>('agentaccess', 'fifth', '-n', 'other')).status, undefined)
     await kubectl('delete', 'agentaccess', 'fifth', '-n', 'other')
     await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])
+  })
+
+  test('where TokenReview is forbidden, a token is checked by the keys that the cluster publishes', async () => {
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues({ tokenReview: 'false' }), '--wait', '--timeout', '120s'])
+    const connection = 'host=orders-agentaccess.shop.svc dbname=orders user=anyone sslmode=verify-full sslrootcert=/ca/ca.crt'
+    const withToken = (file: string, sql: string) =>
+      run('kubectl', ['exec', '-n', 'agents', 'cursor-1', '--', 'sh', '-c', `PGPASSWORD=$(cat ${file}) psql '${connection}' -AtXc '${sql}'`])
+    let number = 8100
+    await eventually('a session', async () => {
+      const sql = `SELECT ${++number}`
+      const { stdout } = await withToken('/var/run/agentaccess/token', sql)
+      const start = stdout === `${number}\n` && startOf(await sessionWith(sql))
+      return start && start['agentaccess.agent.reviewed_by'] === 'issuer keys'
+    })
+    assert.match((await withToken('/var/run/secrets/kubernetes.io/serviceaccount/token', 'SELECT 1')).stderr, /"aud" claim/)
   })
 
   test('`helm uninstall` stores what waits, removes what the operator made, and leaves CRD, accesses and evidence', async () => {
