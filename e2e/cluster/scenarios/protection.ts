@@ -73,7 +73,9 @@ export function protection(installed: () => Installation): void {
   test('whoever may write the bucket writes over an object and deletes it: readers still take what the proxy put', async () => {
     const { root } = installed().bucket
     const { Versions } = await root.send(new ListObjectVersionsCommand({ Bucket: BUCKET, Prefix: 'sessions/' }))
-    const { Key } = Versions!.find((version) => version.Key!.endsWith('.jsonl.zst'))!
+    // One that has ended: it has a manifest.
+    const folder = Versions!.find(({ Key: key }) => key!.endsWith('/manifest.json'))!.Key!.replace('manifest.json', '')
+    const { Key } = Versions!.find(({ Key: key }) => key!.startsWith(folder) && key!.endsWith('.jsonl.zst'))!
     const session = Key!.split('/')[5]!
     await root.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'other bytes' }))
     await root.send(new DeleteObjectCommand({ Bucket: BUCKET, Key }))
