@@ -22,6 +22,7 @@ import {
 } from './desired/rights.ts'
 import { agentsCaConfigMap, allocatePorts, caConfigMap, FOR_AGENTS, settingsSecret } from './desired/settings-secret.ts'
 import type { ProxyStates } from './proxy-states.ts'
+import { KnownSettings } from './known-settings.ts'
 import type { OperatorSettings } from './settings.ts'
 import { drainSpools, releaseSpools } from './spools.ts'
 import type { Outcome } from './status.ts'
@@ -230,27 +231,3 @@ const PUBLIC_KEYS_OF = 'agentaccess.dev/public-keys-of'
 
 /** A namespace that an access names need not be there, nor be one that the operator looks at. */
 const isElsewhere = (error: unknown) => isStatus(error, 404) || isStatus(error, 403)
-
-/** What the settings' Secret of a namespace says now: ports, keys and certificates are kept. */
-class KnownSettings {
-  readonly #data: Record<string, string>
-
-  constructor(secret: V1Secret | undefined) {
-    this.#data = secret?.data ?? {}
-  }
-
-  text(key: string): string | undefined {
-    const value = this.#data[key]
-    return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8')
-  }
-
-  ports(): Map<string, number> {
-    const json = this.text(SETTINGS_KEYS.settings)
-    return new Map(json === undefined ? [] : (JSON.parse(json) as SettingsFile).accesses.map(({ name, port }) => [name, port]))
-  }
-
-  serving(): KeyPair | undefined {
-    const [certificate, privateKey] = [this.text(SETTINGS_KEYS.certificate), this.text(SETTINGS_KEYS.privateKey)]
-    return certificate && privateKey ? { certificate, privateKey } : undefined
-  }
-}

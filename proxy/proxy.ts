@@ -10,9 +10,10 @@ import type { Account } from './record/account.ts'
 import { lockSpool } from './record/lock.ts'
 import type { Recorder } from './record/recorder.ts'
 import type { EndedBy } from './record/session-record.ts'
-import { describePlace, type EvidencePlace } from './ship/evidence-place.ts'
+import type { EvidencePlace } from './ship/evidence-place.ts'
 import type { OtlpOptions } from './ship/otlp/sender.ts'
 import { retentionOf } from './ship/retention.ts'
+import { ShipStatus, type ShippingState } from './ship/ship-status.ts'
 import { startShipper } from './ship/start-shipper.ts'
 import { parserReady } from './protocols/postgres/sql/parser.ts'
 
@@ -32,7 +33,7 @@ export interface ProxyOptions extends Services {
 }
 
 /** What a proxy says of itself, for status and metrics. */
-export interface ProxyState {
+export interface ProxyState extends ShippingState {
   accesses: {
     access: string
     port: number
@@ -46,20 +47,6 @@ export interface ProxyState {
     /** Why nothing of it can be recorded now. */
     blocked?: string
   }[]
-  /** Nothing waits in the spool: all that was recorded until a moment ago is stored. */
-  settled: boolean
-  /** For how long something has waited to be stored. */
-  lagSeconds: number
-  /** Attempts to store that failed, since the proxy started. */
-  storeFailures: number
-  /** Up to where the ledger is stored: `<spool>:<seq>:<hash>`. */
-  ledgerHead?: string
-  /** Whether evidence is stored: not tried yet, yes, or why not. */
-  storing: boolean | string
-  /** Whether the collector takes what it is sent; undefined where there is none. */
-  exporting?: boolean | string
-  /** Since the proxy started: spans and logs that the collector took, and that it rejected for good. */
-  exported?: { taken: number; rejected: number }
 }
 
 export interface RunningProxy {
@@ -81,9 +68,6 @@ export interface RunningProxy {
 /** How long storing may take at the end: what is left stays in the spool, for the next start. */
 const DRAIN_MS = 30_000
 
-/** From when a line is made until it is in the spool's file, at most. */
-const WRITTEN_MS = 1000
-
 /** An access that listens. */
 interface Listening {
   access: LiveAccess
@@ -102,41 +86,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { recorder, interrupted, warnings } = await adoptSpool(spool, namespace, signer)
   for (const warning of warnings) log('error', { spool }, warning)
   if (interrupted.length > 0) log('warn', { sessions: interrupted }, 'ended sessions that the former proxy left')
-  let storing: boolean | string = false
-  let exporting: boolean | string = false
-  let settledAt = Date.now()
-  let storeFailures = 0
-  let ledgerHead: string | undefined
-  const exported = { taken: 0, rejected: 0 }
+  const shipping = new ShipStatus(options.evidence, options.otlp, log)
   const shipper = startShipper(
     { folder: spool, namespace, evidence: options.evidence, signingKeyPem: signer.privatePem, retention: retentionOf(accesses), otlp: options.otlp },
     (report) => {
       if (report.kind === 'stored') recorder.stored(report.access, report.bytes)
-      else if (report.kind === 'settled') settledAt = report.at
-      else if (report.kind === 'ledger') ledgerHead = report.head
-      else if (report.kind === 'failing') {
-        storing = report.message
-        storeFailures++
-        if (report.first) log('error', { evidence: describePlace(options.evidence) }, `evidence can't be stored, and waits in the spool: ${report.message}`)
-      } else if (report.kind === 'storing') {
-        storing = true
-        log('info', { evidence: describePlace(options.evidence) }, 'evidence is stored')
-      } else if (report.kind === 'exported') exported.taken += report.count
-      else if (report.kind === 'rejected') {
-        exported.rejected += report.count
-        log('error', { collector: options.otlp?.endpoint }, `the collector rejects ${report.count} spans or logs for good: ${report.message}`)
-      } else if (report.kind === 'export failing') {
-        exporting = report.message
-        log('error', { collector: options.otlp?.endpoint }, `the collector takes nothing, and it waits: ${report.message}`)
-      } else if (report.kind === 'exporting') {
-        exporting = true
-        log('info', { collector: options.otlp?.endpoint }, 'the collector takes spans and logs')
-      }
+      else shipping.take(report)
     },
-    (error) => {
-      storing = `the shipper failed; everything stays in the spool: ${error.message}`
-      log('error', {}, storing)
-    },
+    (error) => shipping.died(error),
   )
   const running = new Map<string, Listening>()
   const connections = new Set<Socket>()
@@ -185,15 +142,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     get endpoints() {
       return [...running].map(([access, { host, port }]) => ({ access, host, port }))
     },
-    state: () => ({
-      accesses: [...running].map(([key, { access, port }]) => stateOf(key, access, port, recorder)),
-      settled: settledAt > recorder.lastAppend + WRITTEN_MS,
-      lagSeconds: settledAt > recorder.lastAppend ? 0 : (Date.now() - settledAt) / 1000,
-      storeFailures,
-      ...(ledgerHead === undefined ? {} : { ledgerHead }),
-      storing,
-      ...(options.otlp ? { exporting, exported } : {}),
-    }),
+    state: () => ({ accesses: [...running].map(([key, { access, port }]) => stateOf(key, access, port, recorder)), ...shipping.state(recorder.lastAppend) }),
     update,
     stop: (graceMs) => (stopped ??= stop(graceMs)),
   }

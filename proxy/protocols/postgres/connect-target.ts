@@ -231,10 +231,16 @@ export async function cancelAtTarget(target: PostgresTarget, processId: number, 
   await sendCancel((await connectTarget(target)).socket, processId, secret)
 }
 
-/** Hands a CancelRequest to another proxy. It is gone where that one is; so is the session that it was for. */
-export async function relayCancel(host: string, port: number, processId: number, secret: Buffer): Promise<void> {
+/** Hands a CancelRequest to another proxy. False where that one does not take it: then the session that it was for is gone, too. */
+export async function relayCancel(host: string, port: number, processId: number, secret: Buffer): Promise<boolean> {
   const socket = connectTcp({ host, port })
-  await sendCancel(socket, processId, secret).catch(() => {})
+  const reached = settled(socket, 'connect', CONNECT_MS)
+  return reached
+    .then(() => sendCancel(socket, processId, secret))
+    .then(
+      () => true,
+      () => false,
+    )
 }
 
 async function sendCancel(socket: Socket, processId: number, secret: Buffer): Promise<void> {

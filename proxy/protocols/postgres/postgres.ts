@@ -140,7 +140,9 @@ export class PostgresProtocol implements Protocol {
     const found = this.#keys.find(processId, secret)
     if (!found || found.session.access !== access) {
       // The Service gave it to any of the proxies; the one that has the session records it.
-      if (access.peers && ordinalOf(secret) !== access.peers.own) return relayCancel(access.peers.hostOf(ordinalOf(secret)), port, processId, secret)
+      const { peers } = access
+      const ordinal = ordinalOf(secret)
+      if (peers && ordinal !== peers.own && (await relayCancel(peers.hostOf(ordinal), port, processId, secret))) return
       access.door.cancel({ ...attributes, 'agentaccess.cancel.matched': false })
       return
     }
