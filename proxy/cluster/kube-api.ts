@@ -47,7 +47,12 @@ function kubeApi(server: string, bearer: () => string): KubeApi {
   const call = async (method: string, path: string, body: unknown, signal: AbortSignal) => {
     const response = await fetch(server + path, {
       method,
-      headers: { accept: 'application/json', authorization: `Bearer ${bearer()}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      // The published keys are of a media type of their own.
+      headers: {
+        accept: 'application/json, application/jwk-set+json',
+        authorization: `Bearer ${bearer()}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal,
     })

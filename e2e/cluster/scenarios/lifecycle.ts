@@ -79,12 +79,14 @@ export function lifecycle(installed: () => Installation): void {
     const withToken = (file: string, sql: string) =>
       run('kubectl', ['exec', '-n', 'agents', 'cursor-1', '--', 'sh', '-c', `PGPASSWORD=$(cat ${file}) psql '${connection}' -AtXc '${sql}'`])
     let number = 8100
-    await eventually('a session', async () => {
+    const reviewed = async () => {
       const sql = `SELECT ${++number}`
       const { stdout } = await withToken('/var/run/agentaccess/token', sql)
       const start = stdout === `${number}\n` && startOf(await sessionWith(sql))
       return start && start['agentaccess.agent.reviewed_by'] === 'issuer keys'
-    })
+    }
+    // What was reviewed before is remembered for a minute.
+    await eventually('a session', reviewed, 150)
     assert.match((await withToken('/var/run/secrets/kubernetes.io/serviceaccount/token', 'SELECT 1')).stderr, /"aud" claim/)
   })
 
