@@ -75,12 +75,11 @@ export function isCurrent(pair: KeyPair | undefined, authority: KeyPair, names: 
   try {
     const certificate = new X509Certificate(pair.certificate)
     const has = (certificate.subjectAltName ?? '').split(', ').filter((name) => name !== '')
-    const wanted = names.map((name) => `DNS:${name}`)
     return (
       certificate.verify(new X509Certificate(authority.certificate).publicKey) &&
       certificate.validToDate.getTime() - now > RENEW_MS &&
-      has.length === wanted.length &&
-      wanted.every((name) => has.includes(name))
+      has.length === names.length &&
+      names.every((name) => (isIP(name) ? certificate.checkIP(name) !== undefined : has.includes(`DNS:${name}`)))
     )
   } catch {
     return false

@@ -45,7 +45,7 @@ export class Countersigner {
 
   /** Signs what the proxies of a namespace have stored, where that is new. */
   async sign(of: string, proxies: readonly AskedProxy[], now = new Date()): Promise<void> {
-    const due = proxies.flatMap(({ state }) => state?.ledgerHead ?? []).filter((head) => this.#isDue(head, now.getTime()))
+    const due = proxies.flatMap(({ state }) => parseHead(state?.ledgerHead) ?? []).filter((head) => this.#isDue(head, now.getTime()))
     if (due.length === 0) return
     const metadata = { name: `agentaccess-ledger-heads-${of}`, namespace: this.#namespace, labels: { ...OWNED, [LEDGER_HEADS_OF]: of } }
     const before = await this.#cluster.read<V1ConfigMap>('v1', 'ConfigMap', metadata.name, metadata.namespace)
@@ -53,19 +53,34 @@ export class Countersigner {
     const known = before?.data?.[PUBLIC_KEY] ?? ''
     // What an earlier key signed stays signed.
     const data: Record<string, string> = { ...before?.data, [PUBLIC_KEY]: known.includes(own) ? known : known + own }
-    for (const head of due) {
+    for (const { head, spool, seq } of due) {
+      // A proxy that somebody has taken over may say anything: what was signed is never taken back.
+      if (seq <= signedSeq(data[spool])) continue
       const time = now.toISOString()
       const signed: Countersigned = { head, time, key: this.#signer.keyId, sig: this.#signer.sign(countersignatureText({ head, time })) }
-      data[spoolOf(head)] = JSON.stringify(signed)
+      data[spool] = JSON.stringify(signed)
     }
     await this.#cluster.apply<V1ConfigMap>({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data })
-    for (const head of due) this.#signed.set(spoolOf(head), { head, at: now.getTime() })
+    for (const { head, spool } of due) this.#signed.set(spool, { head, at: now.getTime() })
   }
 
-  #isDue(head: string, now: number): boolean {
-    const last = this.#signed.get(spoolOf(head))
+  #isDue({ head, spool }: LedgerHead, now: number): boolean {
+    const last = this.#signed.get(spool)
     return last === undefined || (last.head !== head && now - last.at >= EVERY_MS)
   }
 }
 
-const spoolOf = (head: string) => head.split(':')[0]!
+interface LedgerHead {
+  head: string
+  spool: string
+  seq: number
+}
+
+/** Undefined where it is none: it comes from a proxy, and names a key of the ConfigMap. */
+export function parseHead(head: unknown): LedgerHead | undefined {
+  const match = typeof head === 'string' ? /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(\d{1,15}):[0-9a-f]{64}$/.exec(head) : null
+  return match ? { head: match[0], spool: match[1]!, seq: Number(match[2]) } : undefined
+}
+
+/** Up to where a ledger is countersigned; 0 where it is not. */
+export const signedSeq = (kept: string | undefined): number => (kept === undefined ? 0 : (parseHead((JSON.parse(kept) as Countersigned).head)?.seq ?? 0))

@@ -66,6 +66,9 @@ describe('certificates', () => {
     assert.ok(!isCurrent(pair, other, ['a.svc', 'b.svc']))
     assert.ok(!isCurrent(pair, authority, ['a.svc', 'b.svc'], Date.now() + 61 * 86_400_000))
     assert.ok(!isCurrent(undefined, authority, []))
+    const addresses = ['a.svc', '10.1.2.3', '2001:db8::1']
+    assert.ok(isCurrent(await issueCertificate(authority, 'proxy', addresses), authority, addresses))
+    assert.ok(!isCurrent(await issueCertificate(authority, 'proxy', addresses), authority, ['a.svc', '10.1.2.3', '2001:db8::2']))
     assert.ok(!isCurrent({ certificate: 'no PEM', privateKey: '' }, authority, []))
   })
 })
