@@ -49,9 +49,9 @@ export class Cluster {
   }
 
   /** Undefined where there is none. */
-  async read<T extends KubernetesObject>(apiVersion: string, kind: string, name: string, namespace: string): Promise<T | undefined> {
+  async read<T extends KubernetesObject>(apiVersion: string, kind: string, name: string, namespace?: string): Promise<T | undefined> {
     try {
-      return await this.#objects.read<T>({ apiVersion, kind, metadata: { name, namespace } })
+      return await this.#objects.read<T>({ apiVersion, kind, metadata: { name, ...(namespace === undefined ? {} : { namespace }) } })
     } catch (error) {
       if (isStatus(error, 404)) return undefined
       throw error

@@ -1,5 +1,5 @@
 // Makes a namespace as its accesses want it.
-import type { KubernetesObject, V1ConfigMap, V1NetworkPolicy, V1RoleBinding, V1Secret } from '@kubernetes/client-node'
+import type { KubernetesObject, V1ConfigMap, V1Namespace, V1NetworkPolicy, V1RoleBinding, V1Secret } from '@kubernetes/client-node'
 import { generateSigningKeyPem, signerFromPem } from '@agentaccess/recording'
 import { SETTINGS_KEYS, SETTINGS_SECRET, type SettingsFile } from '@agentaccess/proxy/cluster/settings'
 import { issueCertificate, isCurrent, type KeyPair } from './certificates.ts'
@@ -85,7 +85,9 @@ export class Reconciler {
     await this.#endIsolation(namespace, accesses)
     // Others keep the proxies running, which store what these have left.
     for (const access of leaving) await this.#letGo(access)
-    return (await drainSpools({ ...this.#options, settings: settings.proxy }, namespace, accesses, settings.proxy.replicas)) > 0 ? 'again' : 'done'
+    // Where spools are in emptyDirs, any claim is one from before.
+    const { spool, replicas } = settings.proxy
+    return (await drainSpools({ ...this.#options, settings: settings.proxy }, namespace, accesses, spool.emptyDir ? 0 : replicas)) > 0 ? 'again' : 'done'
   }
 
   /** The chart goes: as if all accesses of the namespace were deleted, but they stay. */
@@ -97,6 +99,12 @@ export class Reconciler {
   async #leave(namespace: string, leaving: readonly StoredAccess[]): Promise<'done' | 'again'> {
     const { cluster, settings, states } = this.#options
     const { proxy } = settings
+    // The namespace goes, its volumes too, and nothing can be made there that would store what waits in them.
+    const { status } = (await cluster.read<V1Namespace>('v1', 'Namespace', namespace)) ?? {}
+    if (status?.phase === 'Terminating') {
+      for (const access of leaving) await this.#letGo(access)
+      return 'done'
+    }
     const released = leaving.some(({ metadata }) => metadata.annotations?.[RELEASE] === 'true')
     // A volume is drained after its proxy; without one, only the proxy itself can.
     const stay = proxy.spool.emptyDir && !released && !(await states.ask(namespace)).every(({ state }) => state?.settled)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3'
 import { stopChild, type Scope } from '../scope.ts'
 import { eventually, succeed } from './kubectl.ts'
-import { NODE } from './pki.ts'
+import { NODE } from './node.ts'
 
 const PORT = 7070
 const ROOT_USER = { accessKeyId: 'root', secretAccessKey: 'secret-of-root' }

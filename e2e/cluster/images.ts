@@ -10,7 +10,7 @@ export const IMAGES = join(BUILD, 'images')
 export const OUR_IMAGE = 'localhost/agentaccess:e2e'
 export const CLIENT_IMAGE = 'localhost/client:e2e'
 
-const CLIENT_PACKAGES = 'ca-certificates,libstdc++6,postgresql-client-15,curl,python3-minimal'
+export const CLIENT_PACKAGES = 'ca-certificates,libstdc++6,postgresql-client-15,curl,python3-minimal'
 
 interface Image {
   name: string

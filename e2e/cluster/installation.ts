@@ -6,7 +6,7 @@ import type { Scope } from '../scope.ts'
 import { BUCKET, ENDPOINT, PROXY_USER, startBucket, type Bucket } from './bucket.ts'
 import { CLIENT_IMAGE, OUR_IMAGE } from './images.ts'
 import { apply, eventually, get, kubectl, run, succeed } from './kubectl.ts'
-import { NODE } from './pki.ts'
+import { NODE, VOLUMES } from './node.ts'
 import { COLLECTOR, startTelemetry, type Telemetry } from './telemetry.ts'
 
 export const SYSTEM = 'agentaccess-system'
@@ -41,7 +41,7 @@ export async function install(scope: Scope): Promise<Installation> {
   await clean()
   const [bucket, database, telemetry] = await Promise.all([startBucket(scope), startDatabase(scope), startTelemetry(scope)])
   await apply(
-    ...volumes(6),
+    ...volumes(10),
     namespace(SYSTEM),
     namespace('shop'),
     namespace('other'),
@@ -62,9 +62,10 @@ async function clean(): Promise<void> {
   }
   for (const { metadata } of items)
     await run('kubectl', ['patch', 'agentaccess', metadata.name, '-n', metadata.namespace, '--type=merge', '-p', '{"metadata":{"finalizers":null}}'])
-  await kubectl('delete', 'namespace', SYSTEM, 'shop', 'agents', 'other', '--ignore-not-found', '--wait')
+  await kubectl('delete', 'namespace', SYSTEM, 'shop', 'agents', 'other', 'doomed', '--ignore-not-found', '--wait')
   await kubectl('delete', 'pv', '--all', '--wait')
-  await run('rm', ['-rf', VOLUMES])
+  // Not the folder itself: the node may have it mounted.
+  await run('find', [VOLUMES, '-mindepth', '1', '-delete'])
 }
 
 const namespace = (name: string) => ({
@@ -72,8 +73,6 @@ const namespace = (name: string) => ({
   kind: 'Namespace',
   metadata: { name, labels: { 'pod-security.kubernetes.io/enforce': name === 'agents' ? 'privileged' : 'restricted' } },
 })
-
-const VOLUMES = '/run/volumes'
 
 /** No provisioner runs here: folders of the node, that any user can write. */
 function volumes(count: number): object[] {

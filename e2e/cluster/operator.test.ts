@@ -6,6 +6,7 @@ import { changes } from './scenarios/changes.ts'
 import { faults } from './scenarios/faults.ts'
 import { identity } from './scenarios/identity.ts'
 import { lifecycle } from './scenarios/lifecycle.ts'
+import { outside } from './scenarios/outside.ts'
 import { protection } from './scenarios/protection.ts'
 
 const scope = new Scope('operator')
@@ -23,6 +24,7 @@ describe('on a cluster', { timeout: 1_500_000 }, () => {
   describe('identity', () => identity(installed))
   describe('changes', () => changes(installed))
   describe('protection', () => protection(installed))
+  describe('outside', () => outside())
   describe('faults', () => faults(installed))
   describe('lifecycle', () => lifecycle(installed))
 })

@@ -9,51 +9,78 @@ export const BIN = join(BUILD, 'bin')
 /** Of the last run. */
 export const LOGS = join(BUILD, 'log')
 
+/** Who makes the cluster: we do, or kind does. What runs beside it is the same. */
+export type Maker = 'ours' | 'kind'
+
 /** Programs of Debian's packages. */
-const PACKAGES: Record<string, string> = {
-  etcd: 'etcd-server',
-  runc: 'runc',
-  nft: 'nftables',
-  conntrack: 'conntrack',
-  buildah: 'buildah',
-  mmdebstrap: 'mmdebstrap',
-  ip: 'iproute2',
-  unshare: 'util-linux',
-  openssl: 'openssl',
-  psql: 'postgresql-client-15',
-  prometheus: 'prometheus',
+const PACKAGES: Record<Maker | 'beside', Record<string, string>> = {
+  beside: { psql: 'postgresql-client-15', prometheus: 'prometheus', nsenter: 'util-linux' },
+  kind: {},
+  ours: {
+    etcd: 'etcd-server',
+    runc: 'runc',
+    nft: 'nftables',
+    conntrack: 'conntrack',
+    buildah: 'buildah',
+    mmdebstrap: 'mmdebstrap',
+    ip: 'iproute2',
+    openssl: 'openssl',
+    '/usr/lib/cni/bridge': 'containernetworking-plugins',
+  },
 }
-const CNI_BRIDGE = '/usr/lib/cni/bridge'
 
 /** Published programs, at a version; the longest first. */
-const MODULES: Record<string, string> = {
-  containerd: 'github.com/containerd/containerd/v2/cmd/containerd@v2.2.1',
-  'containerd-shim-runc-v2': 'github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.2.1',
-  ctr: 'github.com/containerd/containerd/v2/cmd/ctr@v2.2.1',
-  coredns: 'github.com/coredns/coredns@v1.14.0',
-  versitygw: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0',
-  helm: 'helm.sh/helm/v4/cmd/helm@v4.3.1',
+const MODULES: Record<Maker | 'beside', Record<string, string>> = {
+  beside: {
+    versitygw: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0',
+    helm: 'helm.sh/helm/v4/cmd/helm@v4.3.1',
+  },
+  kind: { kind: 'sigs.k8s.io/kind@v0.33.0' },
+  ours: {
+    containerd: 'github.com/containerd/containerd/v2/cmd/containerd@v2.2.1',
+    'containerd-shim-runc-v2': 'github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.2.1',
+    ctr: 'github.com/containerd/containerd/v2/cmd/ctr@v2.2.1',
+    coredns: 'github.com/coredns/coredns@v1.14.0',
+  },
 }
 
 const KUBERNETES = 'v1.36.3'
 const VERSION_FLAG = `-X k8s.io/component-base/version.gitVersion=${KUBERNETES}`
 
+interface OwnModule {
+  /** Another one is built anew. */
+  source: string
+  args: string[]
+  target: string
+}
+
+const SMALL = ['-p', '2', '-trimpath', '-ldflags=-s -w']
+
 /** Programs of modules of our own, each a folder beside this file. */
-const OWN: Record<string, { source: string; args: string[]; target: string }> = {
-  kube: { source: KUBERNETES, args: ['-p', '2', '-trimpath', `-ldflags=-s -w ${VERSION_FLAG}`], target: '.' },
-  pause: { source: '1', args: ['-trimpath', '-ldflags=-s -w'], target: 'main.go' },
-  // Its own `replace` does not hold in `go install`: a module of ours, with the sums that it publishes.
-  jaeger: { source: 'v1.76.0', args: ['-p', '2', '-trimpath', '-ldflags=-s -w'], target: 'github.com/jaegertracing/jaeger/cmd/jaeger' },
+const OWN: Record<Maker | 'beside', Record<string, OwnModule>> = {
+  beside: {
+    collector: { source: 'v0.162.0', args: SMALL, target: '.' },
+    // Its own `replace` does not hold in `go install`: a module of ours, with the sums that it publishes.
+    jaeger: { source: 'v1.76.0', args: SMALL, target: 'github.com/jaegertracing/jaeger/cmd/jaeger' },
+  },
+  kind: {},
+  ours: {
+    kube: { source: KUBERNETES, args: ['-p', '2', '-trimpath', `-ldflags=-s -w ${VERSION_FLAG}`], target: '.' },
+    pause: { source: '1', args: SMALL, target: 'main.go' },
+  },
 }
 
 /** Installs and builds what is not there yet. @throws naming what is missing, where it can't be had. */
-export async function ensureParts(scope: Scope, say: (line: string) => void): Promise<void> {
+export async function ensureParts(scope: Scope, maker: Maker, say: (line: string) => void): Promise<void> {
   mkdirSync(BIN, { recursive: true })
-  await ensurePackages(scope, say)
+  await ensurePackages(scope, { ...PACKAGES.beside, ...PACKAGES[maker] }, say)
   if (!(await findProgram('go'))) throw new Error('go is missing: the cluster is built with Go 1.26 or newer')
-  for (const [name, { source, args, target }] of Object.entries(OWN))
+  for (const [name, { source, args, target }] of Object.entries({ ...OWN[maker], ...OWN.beside }))
     await build(scope, name, source, ['build', ...args, '-o', join(BIN, name), target], join(import.meta.dirname, name), say)
-  for (const [name, module] of Object.entries(MODULES)) await build(scope, name, module, ['install', ...FLAGS, module], BUILD, say)
+  for (const [name, module] of Object.entries({ ...MODULES[maker], ...MODULES.beside }))
+    await build(scope, name, module, ['install', ...FLAGS, module], BUILD, say)
+  if (maker === 'ours') writeFileSync(join(BIN, 'kubectl'), '#!/bin/sh\nexec "$(dirname "$0")/kube" kubectl "$@"\n', { mode: 0o755 })
+  else if (!(await findProgram('kubectl'))) throw new Error('kubectl is missing: https://kubernetes.io/docs/tasks/tools/')
 }
 
 const FLAGS = ['-trimpath', '-ldflags=-s -w']
@@ -68,10 +95,12 @@ async function build(scope: Scope, name: string, source: string, args: string[],
   writeFileSync(stamp, source)
 }
 
-async function ensurePackages(scope: Scope, say: (line: string) => void): Promise<void> {
+async function ensurePackages(scope: Scope, packages: Record<string, string>, say: (line: string) => void): Promise<void> {
   const missing: string[] = []
-  for (const [program, name] of Object.entries(PACKAGES)) if (!(await findProgram(program))) missing.push(name)
-  if (!existsSync(CNI_BRIDGE)) missing.push('containernetworking-plugins')
+  for (const [program, name] of Object.entries(packages)) {
+    const there = program.startsWith('/') ? existsSync(program) : (await findProgram(program)) !== undefined
+    if (!there) missing.push(name)
+  }
   if (missing.length === 0) return
   const wanted = `the cluster needs Debian's ${missing.join(', ')}`
   if (!(await findProgram('apt-get')) || process.getuid?.() !== 0) throw new Error(`${wanted}: install them, or run this as root on Debian`)

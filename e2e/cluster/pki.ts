@@ -2,9 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Scope } from '../scope.ts'
+import { NODE } from './node.ts'
 
 export const API_SERVER = 'https://127.0.0.1:6443'
-export const NODE = { name: 'node1', address: '10.10.10.10' }
 const SERVICE_ADDRESS = '10.96.0.1'
 
 /** File name → subject, and names for what is also a server. */

@@ -1,63 +1,72 @@
-// `node e2e/cluster/run.ts [COMMAND…]`: a single-node Kubernetes in namespaces of its own, with COMMAND run inside it;
-// without one it stays until Ctrl-C. All that it starts ends with it: the kernel ends every process of a PID namespace
-// with its first.
-import { mkdirSync, readdirSync, rmdirSync, rmSync, existsSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+// `node e2e/cluster/run.ts [COMMAND…]`: a single-node Kubernetes with COMMAND run beside it; without one it stays until Ctrl-C.
+// All that it starts ends with it.
+import { mkdirSync, rmSync } from 'node:fs'
+import { constants } from 'node:os'
 import { Scope } from '../scope.ts'
 import { ensureImages } from './images.ts'
-import { BUILD, ensureParts, LOGS } from './parts.ts'
+import { deleteKind, dockerAnswers, startKind } from './kind.ts'
+import { cleanNamespaces, namespaceCommand, noteNamespaces } from './namespaces.ts'
+import { ensureParts, LOGS } from './parts.ts'
 
 const say = (line: string) => console.error(`cluster: ${line}`)
-const folder = join(BUILD, 'run')
-
-/** Pods' control groups are the machine's, not the namespace's. Deepest first: a group with groups in it can't be removed. */
-function removeCgroups(path: string): void {
-  for (const entry of readdirSync(path, { withFileTypes: true })) if (entry.isDirectory()) removeCgroups(join(path, entry.name))
-  rmdirSync(path)
-}
-
-function clean(): void {
-  for (const controller of ['.', ...readdirSync('/sys/fs/cgroup')]) {
-    const pods = join('/sys/fs/cgroup', controller, 'kubepods')
-    if (existsSync(pods)) removeCgroups(pods)
-  }
-  rmSync(folder, { recursive: true, force: true })
-}
-
+const command = process.argv.slice(2)
 const scope = new Scope('cluster-run')
-let unshared: ReturnType<Scope['spawn']> | undefined
+let child: ReturnType<Scope['spawn']> | undefined
 let interrupted = false
+// In its own namespaces nothing outlives the first process; beside kind a command ends what it has started.
+let ending: NodeJS.Signals = 'SIGKILL'
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     interrupted = true
-    unshared?.kill('SIGKILL')
+    child?.kill(ending)
   })
 }
-try {
-  await ensureParts(scope, say)
-  await ensureImages(scope, say)
+
+async function runToEnd(program: string, args: string[], started: (pid: number) => void = () => {}): Promise<number> {
   if (interrupted) throw new Error('interrupted')
-  clean()
-  rmSync(LOGS, { recursive: true, force: true })
-  for (const made of [folder, LOGS]) mkdirSync(made, { recursive: true })
-  const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--fork', '--kill-child=SIGKILL']
-  const inside = ['bash', join(import.meta.dirname, 'init.sh'), folder, process.execPath, join(import.meta.dirname, 'start.ts'), folder]
-  // --pdeathsig: also where this process is killed.
-  unshared = scope.spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...namespaces, ...inside, ...process.argv.slice(2)], { stdio: 'inherit' })
-  writeFileSync(join(folder, 'pid'), String(unshared.pid))
-  process.exitCode = await new Promise<number>((resolve, reject) => {
-    unshared!.once('error', reject)
-    unshared!.once('exit', (code) => resolve(code ?? 1))
+  child = scope.spawn(program, args, { stdio: 'inherit' })
+  if (child.pid !== undefined) started(child.pid)
+  return new Promise((resolve, reject) => {
+    child!.once('error', reject)
+    child!.once('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal!]))
   })
+}
+
+async function onKind(): Promise<number> {
+  say('a Docker engine answers: the cluster is made by kind')
+  await ensureParts(scope, 'kind', say)
+  ending = 'SIGTERM'
+  try {
+    const [program, ...args] = (await startKind(scope, say)) as [string, ...string[]]
+    say(`ready; a command beside it: ${[program, ...args.filter((arg) => !arg.startsWith('PATH='))].join(' ')} COMMAND`)
+    return await runToEnd(program, [...args, ...(command.length > 0 ? command : ['sleep', 'infinity'])])
+  } finally {
+    await deleteKind(scope)
+  }
+}
+
+async function inNamespaces(): Promise<number> {
+  await ensureParts(scope, 'ours', say)
+  await ensureImages(scope, say)
+  cleanNamespaces()
+  rmSync(LOGS, { recursive: true, force: true })
+  mkdirSync(LOGS, { recursive: true })
+  const [program, ...args] = namespaceCommand() as [string, ...string[]]
+  return runToEnd(program, [...args, ...command], noteNamespaces)
+}
+
+const kind = await dockerAnswers(scope)
+try {
+  process.exitCode = await (kind ? onKind() : inNamespaces())
 } catch (error) {
   say(error instanceof Error ? error.message : String(error))
   process.exitCode = 1
 }
 await scope.close()
-// The kernel takes a moment to end what was in the namespace.
-for (let attempt = 0; ; attempt++) {
+// The kernel takes a moment to end what was in the namespaces.
+for (let attempt = 0; !kind; attempt++) {
   try {
-    clean()
+    cleanNamespaces()
     break
   } catch (error) {
     if (attempt === 20) throw error

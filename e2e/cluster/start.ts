@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { Scope, type Finished } from '../scope.ts'
 import { IMAGES } from './images.ts'
 import { BIN, LOGS } from './parts.ts'
-import { API_SERVER, makePki, NODE } from './pki.ts'
+import { NODE } from './node.ts'
+import { API_SERVER, makePki } from './pki.ts'
 
 const READY_MS = 120_000
 

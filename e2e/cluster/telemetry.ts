@@ -1,10 +1,10 @@
-// A collector and Jaeger beside the cluster: both are OpenTelemetry Collectors, of the same program with other parts. What the
-// collector gets goes to Jaeger, and logs, which Jaeger has no place for, to its own output.
+// An OpenTelemetry Collector, Jaeger and Prometheus beside the cluster. What the collector gets goes to Jaeger, and logs, which
+// Jaeger has no place for, to its own output.
 import { openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stopChild, type Scope } from '../scope.ts'
 import { eventually, get } from './kubectl.ts'
-import { NODE } from './pki.ts'
+import { NODE } from './node.ts'
 
 const JAEGER = 'http://127.0.0.1:16686'
 const JAEGER_OTLP = '127.0.0.1:4418'
@@ -28,11 +28,11 @@ const jaegerConfig = {
 
 const collectorConfig = {
   service: {
-    pipelines: { traces: { receivers: ['otlp'], exporters: ['otlphttp'] }, logs: { receivers: ['otlp'], exporters: ['debug'] } },
+    pipelines: { traces: { receivers: ['otlp'], exporters: ['otlp_http'] }, logs: { receivers: ['otlp'], exporters: ['debug'] } },
     telemetry: quiet,
   },
   receivers: { otlp: { protocols: { http: { endpoint: `${NODE.address}:4318` } } } },
-  exporters: { otlphttp: { endpoint: `http://${JAEGER_OTLP}`, compression: 'none' }, debug: { verbosity: 'detailed' } },
+  exporters: { otlp_http: { endpoint: `http://${JAEGER_OTLP}`, compression: 'none' }, debug: { verbosity: 'detailed' } },
 }
 
 const PROMETHEUS = 'http://127.0.0.1:9091'
@@ -95,11 +95,11 @@ export interface Telemetry {
 
 export async function startTelemetry(scope: Scope): Promise<Telemetry> {
   const output = join(scope.folder, 'collector.log')
-  const start = (name: string, config: object) => {
+  const start = (name: 'jaeger' | 'collector', config: object) => {
     const file = join(scope.folder, `${name}.json`)
     writeFileSync(file, JSON.stringify(config))
     const log = openSync(join(scope.folder, `${name}.log`), 'a')
-    return scope.spawn('jaeger', ['--config', file], { stdio: ['ignore', log, log] })
+    return scope.spawn(name, ['--config', file], { stdio: ['ignore', log, log] })
   }
   const answers = (url: string) => eventually(url, async () => (await fetch(url).catch(() => undefined)) !== undefined, 30)
   start('jaeger', jaegerConfig)

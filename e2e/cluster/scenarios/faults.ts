@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { gists } from '../../harness.ts'
-import { agentAccess, agentPod, chartValues, condition, psql, CHART, SYSTEM, type Installation } from '../installation.ts'
+import { agentAccess, agentPod, chartValues, condition, databaseObjects, psql, CHART, SYSTEM, type Installation } from '../installation.ts'
 import { apply, eventually, get, kubectl, run, succeed } from '../kubectl.ts'
 import { openSession } from '../open-session.ts'
 import { kubectlAgentaccess, sessionWith } from '../sessions-in-bucket.ts'
@@ -49,7 +49,7 @@ export function faults(installed: () => Installation): void {
     const { bucket } = installed()
     await bucket.stop()
     assert.equal((await psql('claude-2', at('shop'), '-c', "SELECT 'while it was down'")).stdout, 'while it was down\n')
-    assert.match((await condition('orders', 'shop', 'Recording', 'False')).message, /10\.10\.10\.10:7070|object storage/)
+    assert.match((await condition('orders', 'shop', 'Recording', 'False')).message, /:7070|object storage/)
     await kubectl('delete', 'pod', 'agentaccess-proxy-0', '-n', 'shop')
     await eventually('sessions again', async () => (await psql('claude-2', at('shop'), '-c', 'SELECT 52')).stdout === '52\n')
     await bucket.start()
@@ -128,6 +128,57 @@ export function faults(installed: () => Installation): void {
         ),
       120,
     )
+    await allWhole()
+  })
+
+  test('the last access is deleted with an unshipped spool, and somebody gives the spool up: it goes, with its volume', async () => {
+    const { bucket } = installed()
+    await apply(agentAccess('orders', 'other'))
+    await condition('orders', 'other', 'Ready', 'True')
+    await bucket.stop()
+    await eventually('a session', async () => (await psql('claude-2', at('other'), '-c', "SELECT 'given up'")).stdout !== '')
+    await kubectl('delete', 'agentaccess', 'orders', '-n', 'other', '--wait=false')
+    await new Promise((resolve) => setTimeout(resolve, 5000))
+    await kubectl('annotate', 'agentaccess', 'orders', '-n', 'other', 'agentaccess.dev/release-spool=true')
+    await eventually('no access, no volume', async () => (await names('agentaccess,pvc', '-n', 'other')).length === 0, 90)
+    await bucket.start()
+  })
+
+  test('spools in emptyDirs: the condition says so, what the volumes held is stored first, and what waits is before the last proxy goes', async () => {
+    const { bucket } = installed()
+    await apply(agentAccess('orders', 'other'))
+    await condition('orders', 'other', 'Ready', 'True')
+    await bucket.stop()
+    await eventually('a session', async () => (await psql('claude-2', at('other'), '-c', "SELECT 'in the volume'")).stdout !== '')
+    const inEmptyDirs = chartValues({ 'proxy.spool.emptyDir': 'true' })
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...inEmptyDirs, '--wait', '--timeout', '120s'])
+    await eventually('a proxy without a claim', async () => {
+      const pod = await get<{ spec: { volumes: { name: string; emptyDir?: object }[] } }>('pod', 'agentaccess-proxy-0', '-n', 'other')
+      return pod.spec.volumes.some(({ name, emptyDir }) => name === 'spool' && emptyDir)
+    })
+    await eventually('a session', async () => (await psql('claude-2', at('other'), '-c', "SELECT 'in the emptyDir'")).stdout !== '')
+    await kubectl('delete', 'agentaccess', 'orders', '-n', 'other', '--wait=false')
+    await new Promise((resolve) => setTimeout(resolve, 5000))
+    assert.deepEqual(await names('agentaccess', '-n', 'other'), ['orders'])
+    await bucket.start()
+    await sessionWith('in the volume', 120)
+    await sessionWith('in the emptyDir', 90)
+    await eventually('no access, no volume', async () => (await names('agentaccess,pvc', '-n', 'other')).length === 0, 90)
+    await apply(agentAccess('orders', 'other'))
+    assert.equal((await condition('orders', 'other', 'Recording', 'True')).reason, 'SpoolNotDurable')
+    await succeed('helm', ['upgrade', 'agentaccess', CHART, '-n', SYSTEM, ...chartValues(), '--wait', '--timeout', '120s'])
+  })
+
+  test('a namespace is deleted with its access: it goes, and what was stored stays', async () => {
+    const doomed = 'doomed'
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+    await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: doomed, labels } }, ...databaseObjects(doomed, installed().database.port))
+    await apply(agentAccess('orders', doomed))
+    await condition('orders', doomed, 'Ready', 'True')
+    await eventually('a session', async () => (await psql('claude-2', at(doomed), '-c', "SELECT 'in the doomed one'")).stdout !== '')
+    await sessionWith('in the doomed one')
+    await kubectl('delete', 'namespace', doomed, '--timeout=90s')
+    await sessionWith('in the doomed one')
     await allWhole()
   })
 }

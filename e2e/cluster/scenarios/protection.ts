@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DeleteObjectCommand, GetObjectCommand, GetObjectRetentionCommand, ListObjectVersionsCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { rightManifest, wrongManifests } from '../../../cli/test/wrong-manifests.ts'
-import { BUCKET } from '../bucket.ts'
+import { BUCKET, ENDPOINT } from '../bucket.ts'
 import { agentAccess, type Installation } from '../installation.ts'
 import { apply, eventually, kubectl, run } from '../kubectl.ts'
 import { kubectlAgentaccess } from '../sessions-in-bucket.ts'
@@ -115,7 +115,7 @@ export function protection(installed: () => Installation): void {
       '/dev/null',
       '-w',
       '%{http_code}',
-      'http://10.10.10.10:7070/evidence?list-type=2',
+      `${ENDPOINT}/evidence?list-type=2`,
     ])
     assert.equal(stdout, '403')
   })
