@@ -44,7 +44,7 @@ test: setup ## All tests, on real parts
 	$(NODE) --test $(UNIT_TESTS)
 	$(E2E) --test-timeout=600000 $(E2E_TESTS)
 
-e2e: setup ## All of it on a real Kubernetes, which this makes: with Go and root; 15 minutes the first time, then 8
+e2e: setup ## All of it on a real Kubernetes (kind's, or one that this makes): with Go and root; 18 minutes the first time, then 10
 	$(NODE) e2e/cluster/run.ts $(E2E) $(CLUSTER_TESTS)
 
 cluster: setup ## The same cluster, until Ctrl-C; e2e/cluster/enter.sh runs a command in it

@@ -48,6 +48,7 @@ export async function install(scope: Scope): Promise<Installation> {
     namespace('agents'),
     bucketSecret(),
     ...databaseObjects('shop', database.port),
+    ...databaseObjects('other', database.port),
   )
   const agents = ['claude', 'cursor', 'stranger'].map((name) => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'agents' } }))
   await apply(...agents)

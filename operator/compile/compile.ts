@@ -19,16 +19,16 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup, abiliti
     const value = data?.get(key)
     if (value && value.length > 0) return value.toString('utf8')
     const where = `Secret ${access.metadata.namespace}/${name}`
-    errors.push(
-      fieldError(
-        path,
-        data
-          ? value
-            ? `Invalid value: key ${JSON.stringify(key)} of ${where} is empty`
-            : `Not found: ${where} has no key ${JSON.stringify(key)}`
-          : `Not found: ${where} does not exist`,
-      ),
+    const error = fieldError(
+      path,
+      data
+        ? value
+          ? `Invalid value: key ${JSON.stringify(key)} of ${where} is empty`
+          : `Not found: ${where} has no key ${JSON.stringify(key)}`
+        : `Not found: ${where} does not exist`,
     )
+    // A Secret that is not there lacks each of its keys.
+    if (!errors.includes(error)) errors.push(error)
     return ''
   }
   const { spec, metadata } = access

@@ -12,8 +12,7 @@ interface Pod {
 }
 
 export function podFinder(api: KubeApi): (address: string, namespaces: readonly string[]) => Promise<CallingPod | Refusal> {
-  return async (rawAddress, namespaces) => {
-    const address = rawAddress.replace(/^::ffff:/, '')
+  return async (address, namespaces) => {
     const found: Pod[] = []
     for (const namespace of namespaces) {
       const path = `/api/v1/namespaces/${namespace}/pods?fieldSelector=${encodeURIComponent(`status.podIP=${address}`)}`

@@ -1,6 +1,7 @@
 // Who is this? The agent's proof, by what PostgreSQL's protocol has for it (54.2.1 "Start-up", 54.3 "SASL Authentication").
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import { clientAddress } from '../../client-address.ts'
 import type { AgentConfig } from '../../config.ts'
 import { tokenIdentity, type Identity, type Identified, type PresentedCertificate } from '../../identify/agents.ts'
 import { ScramError, ScramServer } from '../../identify/scram.ts'
@@ -30,7 +31,7 @@ export async function authenticateAgent(socket: Socket, reader: PacketReader, us
   if (agent) return accepted(await proofOf(agent, socket, reader, access, certificate))
   if (certificate) return accepted(agents.byCertificate(certificate))
   if (agents.byPod) {
-    const identified = await agents.byCallingPod(socket.remoteAddress ?? '')
+    const identified = await agents.byCallingPod(clientAddress(socket))
     if ('identity' in identified || !agents.byPassword) return accepted(identified)
   }
   return accepted(await byPassword(socket, reader, access))
@@ -56,7 +57,7 @@ async function proofOf(
   if (agent.serviceAccount) {
     const { proofs } = agent.serviceAccount
     if (proofs.includes('Pod')) {
-      const identified = await agents.byCallingPod(socket.remoteAddress ?? '', agent)
+      const identified = await agents.byCallingPod(clientAddress(socket), agent)
       if ('identity' in identified || !proofs.includes('Token')) return identified
     }
     return byPassword(socket, reader, access, agent)

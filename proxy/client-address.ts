@@ -1,0 +1,7 @@
+// Where a client connects from.
+import type { Socket } from 'node:net'
+
+/** An IPv4 address as such, also on a socket that takes IPv6, too (RFC 4291, 2.5.5.2). Empty where the client is gone already. */
+export function clientAddress({ remoteAddress = '' }: Socket): string {
+  return remoteAddress.replace(/^::ffff:(?=\d+\.)/i, '')
+}
