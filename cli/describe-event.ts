@@ -19,7 +19,7 @@ const value = (attributes: Attributes | undefined, name: string): string | undef
 
 /** The text of a command, or where it is when it is too long for a line. */
 function commandText(attributes: Attributes): string {
-  const text = value(attributes, 'db.query.text')
+  const text = value(attributes, 'db.query.text') ?? value(attributes, 'agentaccess.command.text')
   const blob = value(attributes, 'db.query.text.blob')
   const parameters = value(attributes, 'agentaccess.parameters')
   const bytes = value(attributes, 'agentaccess.command.bytes')
@@ -44,7 +44,7 @@ function result(event: Extract<Event, { kind: 'result' }>): string {
     value(attributes, 'agentaccess.command.tag'),
     rows === undefined ? undefined : plural(Number(rows), 'row'),
     event.copy ? `${event.copy.bytes} bytes ${event.copy.direction}, sha256 ${event.copy.sha256.slice(0, 16)}…` : undefined,
-    value(attributes, 'db.response.status_code'),
+    value(attributes, 'db.response.status_code') ?? value(attributes, 'http.response.status_code'),
     value(attributes, 'agentaccess.error.message'),
     value(attributes, 'agentaccess.rule') ? `by rule ${value(attributes, 'agentaccess.rule')}` : undefined,
     seconds(event.durationMs),

@@ -256,6 +256,10 @@ export interface AgentAccess {
          */
         server?: string;
         /**
+         * How long a session lasts in which nothing is under way: seconds, minutes or hours.
+         */
+        sessionIdle: string;
+        /**
          * The ServiceAccount of this namespace that the proxy acts as.
          */
         serviceAccount?: {
@@ -265,11 +269,11 @@ export interface AgentAccess {
           name: string;
         };
         /**
-         * What the proxy logs in with. The agent never sees it.
+         * What the proxy acts with. The agent never sees it.
          */
         credentials?: {
           /**
-           * A Secret in the namespace of this resource.
+           * A Secret in the namespace of this resource: its key kubeconfig, of which the current context is used.
            */
           secretRef: {
             /**

@@ -1,6 +1,6 @@
 // A proxy in this process, in front of a real PostgreSQL, and what it recorded.
 import { join } from 'node:path'
-import { startProxy, type AccessConfig, type RunningProxy, type ServerTls } from '@agentaccess/proxy'
+import { startProxy, type AccessConfig, type PostgresTarget, type RunningProxy, type ServerTls } from '@agentaccess/proxy'
 import {
   DirectoryStore,
   findSessions,
@@ -19,7 +19,7 @@ export const TOKEN = 'the-token-of-claude'
 export const ROLE = { user: 'app', password: 'secret-of-the-role' }
 
 export interface HarnessOptions {
-  access?: Partial<Omit<AccessConfig, 'target' | 'recording'>> & { target?: Partial<AccessConfig['target']>; recording?: Partial<AccessConfig['recording']> }
+  access?: Partial<Omit<AccessConfig, 'target' | 'recording'>> & { target?: Partial<PostgresTarget>; recording?: Partial<AccessConfig['recording']> }
   tls?: ServerTls
   /** A name for the spool and evidence; the same again adopts them. */
   name?: string

@@ -4,7 +4,7 @@ import { accessKey, type AccessConfig } from './config.ts'
 import { Policy } from './decide/policy.ts'
 import { Agents } from './identify/agents.ts'
 import type { Attestation } from './identify/attestation.ts'
-import type { Access, Measure, Peers, ServerTls, Services } from './protocol.ts'
+import type { Access, InjectedTokens, Measure, Peers, ServerTls, Services } from './protocol.ts'
 import { Door } from './record/door.ts'
 import type { Recorder } from './record/recorder.ts'
 import { Redactor } from './record/redactor.ts'
@@ -33,16 +33,18 @@ export class LiveAccess implements Access {
   readonly tls: ServerTls | undefined
   readonly sessions = new Sessions()
   readonly door: Door
+  readonly tokens: InjectedTokens | undefined
   readonly peers: Peers | undefined
   readonly measure: Measure | undefined
   readonly #attestation: Attestation | undefined
   #now: Compiled
 
   /** @throws where a rule or a pattern does not compile, naming it. */
-  constructor(config: AccessConfig, recorder: Recorder, { tls, attestation, peers, measure }: Services) {
+  constructor(config: AccessConfig, recorder: Recorder, { tls, attestation, tokens, peers, measure }: Services) {
     this.key = accessKey(config)
     this.recorder = recorder
     this.tls = tls
+    this.tokens = tokens
     this.peers = peers
     this.measure = measure
     this.#attestation = attestation

@@ -5,3 +5,6 @@ import type { Socket } from 'node:net'
 export function clientAddress({ remoteAddress = '' }: Socket): string {
   return remoteAddress.replace(/^::ffff:(?=\d+\.)/i, '')
 }
+
+/** Of this machine: what goes there crosses no network. */
+export const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '::1'

@@ -32,8 +32,33 @@ export interface PostgresTarget {
   tls: { mode: TlsMode; ca?: string }
 }
 
-/** One member for each protocol; today there is one. */
-export type TargetConfig = PostgresTarget
+/** What the proxy shows an API server in place of what the agent showed. */
+export type KubernetesCredentials =
+  /** By TokenRequest, where there is a cluster to ask: short-lived, renewed in time. */
+  | { kind: 'serviceAccount'; namespace: string; name: string }
+  | { kind: 'token'; token: string }
+  /** PEM. */
+  | { kind: 'certificate'; certificate: string; privateKey: string }
+
+export interface KubernetesTarget {
+  kind: 'kubernetes'
+  host: string
+  port: number
+  /** What comes before `/api` and `/apis` in its paths; empty, or begins with a slash. */
+  path: string
+  /** PEM; undefined: the CAs that Node.js knows. */
+  ca?: string
+  /** The name in the server's certificate, where it is not `host`. */
+  serverName?: string
+  credentials: KubernetesCredentials
+  /** Each agent acts as itself: by impersonation, for which the credentials need the right. */
+  impersonate: boolean
+  /** How long a session lasts in which nothing is under way. */
+  sessionIdleMs: number
+}
+
+/** One member for each protocol. */
+export type TargetConfig = PostgresTarget | KubernetesTarget
 
 export type RuleAction = 'Allow' | 'Deny' | 'Alert'
 
@@ -73,6 +98,12 @@ export interface AccessConfig {
   policy: PolicyConfig
   recording: RecordingConfig
   suspended: boolean
+}
+
+/** The target of an access, which is of this kind: its protocol is called for no other. @throws TypeError */
+export function targetOf<K extends TargetConfig['kind']>(target: TargetConfig, kind: K): Extract<TargetConfig, { kind: K }> {
+  if (target.kind !== kind) throw new TypeError(`a target of kind ${target.kind} where one of kind ${kind} belongs`)
+  return target as Extract<TargetConfig, { kind: K }>
 }
 
 /** `namespace/name`, as the record calls an access. */

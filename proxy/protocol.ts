@@ -25,11 +25,19 @@ export interface Peers {
   hostOf: (ordinal: number) => string
 }
 
+/** Short-lived tokens of the ServiceAccounts that accesses inject. */
+export interface InjectedTokens {
+  /** One that is good for some time yet. @throws where the cluster gives none */
+  tokenOf(serviceAccount: { namespace: string; name: string }): Promise<string>
+}
+
 /** What the accesses of a proxy share. */
 export interface Services {
   tls?: ServerTls
   /** The cluster's word for ServiceAccounts and pods; without it no such agent gets in. */
   attestation?: Attestation
+  /** Without it, no access injects a ServiceAccount. */
+  tokens?: InjectedTokens
   peers?: Peers
   measure?: Measure
 }
@@ -48,6 +56,7 @@ export interface Access {
   readonly recorder: Recorder
   readonly redactor: Redactor
   readonly tls: ServerTls | undefined
+  readonly tokens?: InjectedTokens | undefined
   readonly peers?: Peers | undefined
   readonly measure?: Measure | undefined
 }
@@ -58,7 +67,7 @@ export interface Protocol {
   /** Serves one connection to its end. Never rejects: what goes wrong is told to the client and recorded. */
   serve(socket: Socket, access: Access): Promise<void>
   /** Tries the target with the credentials that sessions will use. Why it can't be used; undefined where it can. */
-  probe(target: AccessConfig['target']): Promise<TargetProblem | undefined>
+  probe(target: AccessConfig['target'], tokens?: InjectedTokens): Promise<TargetProblem | undefined>
 }
 
 export interface TargetProblem {

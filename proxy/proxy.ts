@@ -182,6 +182,7 @@ const liveSessions = (accesses: readonly Access[]) => accesses.flatMap(({ sessio
 /** Waits for the sessions to end by themselves, then ends those that are left. */
 async function sessionsEnded(accesses: readonly Access[], graceMs: number): Promise<void> {
   const deadline = Date.now() + graceMs
+  for (const session of liveSessions(accesses)) session.drain()
   while (liveSessions(accesses).length > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
   endSessions(accesses, 'proxy', 'the proxy stops')
 }

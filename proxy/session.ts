@@ -41,9 +41,11 @@ export class Session {
   #policy: Policy
   #task: string
   /** Ends the session with its proof. */
-  readonly #expiry: NodeJS.Timeout | undefined
+  #expiry: NodeJS.Timeout | undefined
+  #expires: number | undefined
   #unrecorded: { count: number; why: string } | undefined
   #end: ((reason: EndedBy, why: string) => void) | undefined
+  #drain: (() => void) | undefined
 
   constructor(access: Access, start: SessionStart, onEnd: () => void) {
     this.access = access
@@ -82,10 +84,8 @@ export class Session {
     this.record = opened.record
     this.durable = opened.durable
     this.durable.catch(() => this.end('proxy', 'the session could not be recorded'))
-    if (identity.expires !== undefined) {
-      const left = Math.min(Math.max(0, identity.expires - Date.now()), MAX_TIMER_MS)
-      this.#expiry = setTimeout(() => this.requestEnd('policy', 'the token that the agent has proven itself with has expired'), left).unref()
-    }
+    this.#expires = identity.expires
+    if (identity.expires !== undefined) this.#expiry = this.#endsAt(identity.expires)
   }
 
   get id(): string {
@@ -187,6 +187,28 @@ export class Session {
   /** How the protocol ends its connections when the proxy wants the session to end. */
   onEndRequested(end: (by: EndedBy, why: string) => void): void {
     this.#end = end
+  }
+
+  /** What a session does, that would last longer, when the proxy waits for all to end. */
+  onDrain(drain: () => void): void {
+    this.#drain = drain
+  }
+
+  drain(): void {
+    this.#drain?.()
+  }
+
+  /** The agent has proven itself anew, for longer. */
+  provenUntil(expires: number | undefined): void {
+    if (this.#expires === undefined || (expires !== undefined && expires <= this.#expires) || this.record.ended) return
+    this.#expires = expires
+    clearTimeout(this.#expiry)
+    this.#expiry = expires === undefined ? undefined : this.#endsAt(expires)
+  }
+
+  #endsAt(expires: number): NodeJS.Timeout {
+    const left = Math.min(Math.max(0, expires - Date.now()), MAX_TIMER_MS)
+    return setTimeout(() => this.requestEnd('policy', 'the token that the agent has proven itself with has expired'), left).unref()
   }
 
   requestEnd(by: EndedBy, why: string): void {

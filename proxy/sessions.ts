@@ -37,6 +37,11 @@ export class Sessions {
     return opening
   }
 
+  /** Whether there is one to join. */
+  has(key: string): boolean {
+    return this.#byKey.has(key)
+  }
+
   async #open(access: Access, start: SessionStart, key: string | undefined): Promise<Session> {
     const session = new Session(access, start, () => {
       this.#live.delete(session)

@@ -1,6 +1,7 @@
 // check: what the policy says of a command, and by which rule; or whether it says what its tests expect.
 import { accessKey, type AccessConfig } from '@agentaccess/proxy'
 import { checkCommand, type Checked, type CheckedCommand } from '@agentaccess/proxy/check'
+import { noResource } from '@agentaccess/proxy/decide'
 import type { AgentAccess } from '@agentaccess/crds'
 import { loadPolicies, UsageError, type LoadedPolicy } from '../manifests.ts'
 import { printable, table } from '../printable.ts'
@@ -32,6 +33,7 @@ function chosen(policies: LoadedPolicy[], access: string | undefined): LoadedPol
 }
 
 async function tell(config: AccessConfig, sql: string, { parameter, agent, task, now, output }: CheckOptions): Promise<void> {
+  if (config.target.kind !== 'postgres') throw new UsageError(`--sql: the target of ${accessKey(config)} is ${config.target.kind}, which knows no SQL`)
   const checked = await checkCommand(config, commandOf(config, { sql, parameters: parameter, agent, task, now }))
   const { decision, facts, unreadable } = checked
   if (output === 'json') {
@@ -40,7 +42,8 @@ async function tell(config: AccessConfig, sql: string, { parameter, agent, task,
   }
   const variables = Object.entries(facts).flatMap(([name, value]: [string, unknown]) =>
     typeof value === 'object' && value !== null && !(value instanceof Date)
-      ? Object.entries(value).map(([field, item]) => [`${name}.${field}`, JSON.stringify(item)])
+      ? // A statement is about no resource.
+        Object.entries(value).flatMap(([field, item]) => (name === 'command' && field in noResource ? [] : [[`${name}.${field}`, JSON.stringify(item)]]))
       : [[name, JSON.stringify(value)]],
   )
   const rows = [
@@ -56,6 +59,8 @@ async function tell(config: AccessConfig, sql: string, { parameter, agent, task,
 async function runTests(policies: LoadedPolicy[]): Promise<void> {
   let [ran, failed] = [0, 0]
   for (const { config, access } of policies) {
+    if (config.target.kind !== 'postgres' && (access.spec.policy.tests ?? []).length > 0)
+      throw new UsageError(`spec.policy.tests of ${accessKey(config)}: they are of SQL, and its target is ${config.target.kind}`)
     for (const test of access.spec.policy.tests ?? []) {
       const checked = await checkCommand(config, commandOf(config, test))
       const wrong = disagreement(test, checked)

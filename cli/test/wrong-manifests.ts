@@ -314,6 +314,6 @@ export const wrongManifests: readonly WrongManifest[] = [
         '    ssh: {host: h, hostKeys: [k], credentials: {secretRef: {name: role}}}\n',
       ],
     ],
-    errors: [`11: spec.target.ssh: ${unenforced('ssh', 'postgres is the only target')}`],
+    errors: [`11: spec.target.ssh: ${unenforced('ssh', 'postgres and kubernetes are the targets')}`],
   },
 ]

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { fieldError, type AgentAccess, type FieldError } from '@agentaccess/crds'
 import type { AccessConfig, AgentConfig, PostgresTarget, RuleConfig } from '@agentaccess/proxy/config'
+import { compileKubernetes } from './kubernetes-target.ts'
 import { findUnenforced, type Ability } from './unenforced.ts'
 
 /** The data of a Secret in the access's namespace; undefined where there is none of that name. */
@@ -47,7 +48,7 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup, abiliti
           : {}),
       }
     }),
-    target: compilePostgres(spec.target.postgres!, read),
+    target: spec.target.kubernetes ? compileKubernetes(spec.target.kubernetes, metadata.namespace, read, errors) : compilePostgres(spec.target.postgres!, read),
     policy: { default: spec.policy.default, rules: (spec.policy.rules ?? []).map(compileRule) },
     recording: {
       parameters: spec.recording.parameters,

@@ -28,15 +28,19 @@ const agentField = (field: keyof Agent) => (access: AgentAccess) => {
   return at === undefined ? undefined : ['spec', 'agents', at, field]
 }
 
-const otherTarget = (field: 'ssh' | 'http' | 'kubernetes') => (access: AgentAccess) =>
-  access.spec.target[field] === undefined ? undefined : ['spec', 'target', field]
+const otherTarget = (field: 'ssh' | 'http') => (access: AgentAccess) => (access.spec.target[field] === undefined ? undefined : ['spec', 'target', field])
 
 const checks: Unenforced[] = [
   { name: 'serviceAccount', needs: 'serviceAccount', find: agentField('serviceAccount'), instead: 'use token or clientCertificate' },
   { name: 'sshPublicKeys', find: agentField('sshPublicKeys'), instead: 'use token or clientCertificate' },
-  { name: 'ssh', find: otherTarget('ssh'), instead: 'postgres is the only target' },
-  { name: 'http', find: otherTarget('http'), instead: 'postgres is the only target' },
-  { name: 'kubernetes', find: otherTarget('kubernetes'), instead: 'postgres is the only target' },
+  { name: 'ssh', find: otherTarget('ssh'), instead: 'postgres and kubernetes are the targets' },
+  { name: 'http', find: otherTarget('http'), instead: 'postgres and kubernetes are the targets' },
+  {
+    name: 'serviceAccount of a Kubernetes target',
+    needs: 'serviceAccount',
+    find: ({ spec }) => (spec.target.kubernetes?.serviceAccount ? ['spec', 'target', 'kubernetes', 'serviceAccount'] : undefined),
+    instead: 'there is no cluster to ask for its tokens: use credentials, with a kubeconfig',
+  },
   {
     name: 'isolate',
     needs: 'isolate',

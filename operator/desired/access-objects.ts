@@ -5,7 +5,7 @@ import { ACCESS_KEY, accessSecretName } from '@agentaccess/proxy/cluster/setting
 import { OWNED, ownedMetadata, PROXY_PODS, serviceName, type StoredAccess } from './names.ts'
 
 /** The port that agents know, for each protocol. */
-const USUAL_PORT = { postgres: 5432 } as const
+const USUAL_PORT: Record<AccessConfig['target']['kind'], number> = { postgres: 5432, kubernetes: 443 }
 
 export const servicePort = (kind: AccessConfig['target']['kind']): number => USUAL_PORT[kind]
 

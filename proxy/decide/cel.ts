@@ -4,13 +4,14 @@ import { Environment, type ASTNode } from '@marcbachmann/cel-js'
 import { serialize } from '@marcbachmann/cel-js/serialize'
 import { RE2JS } from 're2js'
 import type { RuleConfig } from '../config.ts'
-import { BUDGET, costOf } from './cost.ts'
-import type { CommandFacts, Facts } from './facts.ts'
+import { boundsOf, BUDGET, costOf } from './cost.ts'
+import { noResource, type Facts, type ResourceFacts, type StatementFacts } from './facts.ts'
 
 export interface CompiledRule {
   config: RuleConfig
   /** Whether it looks only at what stays the same for a session, and at what a command's text without its literals tells. */
   stable: boolean
+  seesBody: boolean
   /** Whether the rule matches; an error where its expression failed. */
   matches(facts: CelFacts): boolean | { error: string }
 }
@@ -44,12 +45,25 @@ function pattern(source: string): RE2JS {
 }
 
 /** Fields of `command` that come from the statement, and not from the values in it. */
-const FROM_TEXT = ['operations', 'tables', 'reads', 'writes', 'columns', 'functions', 'roles', 'settings', 'opaque'] as const satisfies (keyof CommandFacts)[]
+const FROM_TEXT = ['operations', 'tables', 'reads', 'writes', 'columns', 'functions', 'roles', 'settings', 'opaque'] as const satisfies (keyof StatementFacts)[]
+
+const OF_RESOURCE: Record<keyof ResourceFacts, string> = {
+  verb: 'string',
+  group: 'string',
+  version: 'string',
+  resource: 'string',
+  subresource: 'string',
+  namespace: 'string',
+  name: 'string',
+  labels: 'map<string, string>',
+  dryRun: 'bool',
+  body: 'dyn',
+}
 
 const environment = new Environment({ limits: LIMITS })
   .registerVariable({
     name: 'command',
-    schema: { text: 'string', parameters: 'list<string>', ...Object.fromEntries(FROM_TEXT.map((name) => [name, 'list<string>'])) },
+    schema: { text: 'string', parameters: 'list<string>', ...Object.fromEntries(FROM_TEXT.map((name) => [name, 'list<string>'])), ...OF_RESOURCE },
   })
   .registerVariable({ name: 'agent', schema: { name: 'string', proof: 'string' } })
   .registerVariable('task', 'string')
@@ -82,6 +96,7 @@ export function compileRule(config: RuleConfig): CompiledRule {
   return {
     config,
     stable,
+    seesBody: /\bbody\b/.test(source),
     matches(facts) {
       try {
         if (!isOrdinary(facts.command, seesParameters) && costOf(evaluate.ast, facts) > BUDGET)
@@ -104,6 +119,8 @@ const ORDINARY = {
     text: 'x'.repeat(ORDINARY_LENGTH),
     parameters: Array<string>(ORDINARY_ITEMS).fill('x'.repeat(ORDINARY_LENGTH)),
     ...Object.fromEntries(FROM_TEXT.map((name) => [name, ordinaryList])),
+    ...noResource,
+    body: { metadata: {}, spec: { template: ordinaryList } },
   },
 }
 
@@ -111,7 +128,8 @@ function isOrdinary(command: Facts['command'], seesParameters: boolean): boolean
   if (command.text.length > ORDINARY_LENGTH) return false
   const parameters = seesParameters ? command.parameters : []
   if (parameters.length > ORDINARY_ITEMS || parameters.some(({ length }) => length > ORDINARY_LENGTH)) return false
-  return FROM_TEXT.every((name) => command[name].length <= ORDINARY_ITEMS)
+  const { items, length } = boundsOf(command.body)
+  return items <= ORDINARY_ITEMS && length <= ORDINARY_LENGTH && FROM_TEXT.every((name) => command[name].length <= ORDINARY_ITEMS)
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

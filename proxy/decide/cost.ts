@@ -9,6 +9,8 @@ export const BUDGET = 1_000_000
 interface Size {
   items: number
   length: number
+  /** What is in it can be as large: a body, of which nothing is known but all of it together. */
+  deep?: boolean
 }
 
 interface Estimate extends Size {
@@ -51,7 +53,8 @@ function estimate(node: unknown, facts: Record<string, unknown>, scope: Scope): 
 
 function macro(name: string, list: Estimate, given: unknown[], of: (child: unknown, scope?: Scope) => Estimate, scope: Scope): Estimate {
   const [variable, ...bodies] = given
-  const inner = new Map(scope).set(isNode(variable) ? String(variable.args) : '', { items: 0, length: list.length })
+  const item = list.deep ? { items: list.items, length: list.length, deep: true } : { items: 0, length: list.length }
+  const inner = new Map(scope).set(isNode(variable) ? String(variable.args) : '', item)
   const each = bodies.map((body) => of(body, inner))
   const cost = list.cost + (list.items + 1) * (1 + sum(each, 'cost'))
   return { cost, items: list.items, length: name === 'map' ? largest(each, 'length') : list.length }
@@ -80,7 +83,7 @@ function operator(op: string, each: Estimate[]): Estimate {
   const length = op === '+' ? sum(each, 'length') : largest(each, 'length')
   const items = op === 'list' ? each.length : op === '+' ? sum(each, 'items') : largest(each, 'items')
   const compared = op === '==' || op === '!=' || op === 'in' || op === '+' ? items + ((items + 1) * length) / CHARACTERS_A_UNIT : 0
-  return { cost: 1 + sum(each, 'cost') + compared, items, length }
+  return { cost: 1 + sum(each, 'cost') + compared, items, length, ...(each.some(({ deep }) => deep) ? { deep: true } : {}) }
 }
 
 function programSize(pattern: unknown): number {
@@ -94,14 +97,34 @@ function programSize(pattern: unknown): number {
 
 function sizeOf(value: unknown): Size {
   if (typeof value === 'string') return { items: 0, length: value.length }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return boundsOf(value)
   if (!Array.isArray(value)) return { items: 0, length: 64 }
   let length = 0
   for (const item of value) if (typeof item === 'string' && item.length > length) length = item.length
   return { items: value.length, length }
 }
 
-const sum = (each: readonly Estimate[], field: keyof Estimate): number => each.reduce((all, one) => all + one[field], 0)
-const largest = (each: readonly Estimate[], field: keyof Estimate): number => each.reduce((most, one) => Math.max(most, one[field]), 0)
+const bounds = new WeakMap<object, Size>()
+
+/** How many values a body has in all, and how long its longest text is. */
+export function boundsOf(value: unknown): Size {
+  if (typeof value === 'string') return { items: 1, length: value.length }
+  if (typeof value !== 'object' || value === null) return { items: 1, length: 1 }
+  const known = bounds.get(value)
+  if (known) return known
+  let [items, length] = [0, 64]
+  for (const [name, inner] of Object.entries(value)) {
+    const of = boundsOf(inner)
+    items += 1 + of.items
+    length = Math.max(length, of.length, name.length)
+  }
+  const size = { items, length, deep: true }
+  bounds.set(value, size)
+  return size
+}
+
+const sum = (each: readonly Estimate[], field: keyof Omit<Estimate, 'deep'>): number => each.reduce((all, one) => all + one[field], 0)
+const largest = (each: readonly Estimate[], field: keyof Omit<Estimate, 'deep'>): number => each.reduce((most, one) => Math.max(most, one[field]), 0)
 
 interface Node {
   op: string

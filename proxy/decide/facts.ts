@@ -1,7 +1,10 @@
 // What a rule can see of a command and who sent it.
 
 /** What a protocol understood of a command. One vocabulary for every protocol: docs/policy.md says what each is. */
-export interface CommandFacts {
+export interface CommandFacts extends StatementFacts, ResourceFacts {}
+
+/** What its text names. */
+export interface StatementFacts {
   operations: string[]
   tables: string[]
   reads: string[]
@@ -11,6 +14,22 @@ export interface CommandFacts {
   roles: string[]
   settings: string[]
   opaque: string[]
+}
+
+/** What a request to a Kubernetes API server is about; empty for other targets. */
+export interface ResourceFacts {
+  verb: string
+  group: string
+  version: string
+  resource: string
+  subresource: string
+  namespace: string
+  name: string
+  /** Of the object in the body. */
+  labels: Record<string, string>
+  dryRun: boolean
+  /** The body; an empty map where there is none. */
+  body: unknown
 }
 
 /** What a rule can see. */
@@ -23,5 +42,30 @@ export interface Facts {
   now: Date
 }
 
+/** Of a command that is about none. */
+export const noResource: ResourceFacts = {
+  verb: '',
+  group: '',
+  version: '',
+  resource: '',
+  subresource: '',
+  namespace: '',
+  name: '',
+  labels: {},
+  dryRun: false,
+  body: {},
+}
+
 /** Of a command that names nothing. */
-export const noFacts: CommandFacts = { operations: [], tables: [], reads: [], writes: [], columns: [], functions: [], roles: [], settings: [], opaque: [] }
+export const noFacts: CommandFacts = {
+  operations: [],
+  tables: [],
+  reads: [],
+  writes: [],
+  columns: [],
+  functions: [],
+  roles: [],
+  settings: [],
+  opaque: [],
+  ...noResource,
+}

@@ -1,3 +1,3 @@
 export { compileRule } from './cel.ts'
 export { Policy, type BuiltInDeny, type Decision } from './policy.ts'
-export { noFacts } from './facts.ts'
+export { noFacts, noResource } from './facts.ts'

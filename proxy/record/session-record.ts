@@ -148,6 +148,12 @@ export class SessionRecord {
     return this.#write('task.changed', `,"attributes":${this.#json(attributes)}`)
   }
 
+  /** Bytes of a stream, so many milliseconds after its command began. `attributes`: of what is said beside the bytes. */
+  output(command: number, stream: 'in' | 'out' | 'err', offsetMs: number, data: Buffer, attributes?: Attributes): number {
+    const beside = attributes ? `,"attributes":${this.#json(attributes)}` : ''
+    return this.#write('output', `,"command":${command},"stream":"${stream}","offsetMs":${Math.round(offsetMs)},"data":"${data.toString('base64')}"${beside}`)
+  }
+
   policyChanged(revision: string): number {
     return this.#write('policy.changed', `,"revision":${JSON.stringify(revision)}`)
   }

@@ -1,12 +1,12 @@
 // Who is this? The agent's proof, by what PostgreSQL's protocol has for it (54.2.1 "Start-up", 54.3 "SASL Authentication").
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { clientAddress } from '../../client-address.ts'
+import { clientAddress, isLoopback } from '../../client-address.ts'
 import type { AgentConfig } from '../../config.ts'
 import { tokenIdentity, type Identity, type Identified, type PresentedCertificate } from '../../identify/agents.ts'
+import { presentedCertificate } from '../../identify/presented-certificate.ts'
 import { ScramError, ScramServer } from '../../identify/scram.ts'
 import type { Access } from '../../protocol.ts'
-import { isLoopback } from './connect-target.ts'
 import type { PacketReader } from './packet-reader.ts'
 import { FatalRefusal } from './refusals.ts'
 import { authentication, AUTHENTICATION, cstrings, FieldReader, ProtocolViolation } from './wire.ts'
@@ -91,7 +91,7 @@ function decodeSaslInitial(body: Buffer): string {
 
 /** A token as the password; over TLS or loopback only. Without `agent`, whoever's it is. */
 async function byPassword(socket: Socket, reader: PacketReader, { agents }: Access, agent?: AgentConfig): Promise<Identified> {
-  if (!(socket instanceof TLSSocket) && !isLoopback(socket.remoteAddress)) {
+  if (!(socket instanceof TLSSocket) && !isLoopback(clientAddress(socket))) {
     throw new Refused({
       sqlstate: '28000',
       message: 'a token is taken as a password over TLS only',
@@ -110,25 +110,6 @@ async function passwordMessage(reader: PacketReader): Promise<{ body: Buffer }> 
   const { type, body } = await reader.message(MAX_PASSWORD_BYTES)
   if (type !== 'p') throw new ProtocolViolation(`expected a password response, got message of type ${JSON.stringify(type)}`)
   return { body }
-}
-
-function presentedCertificate(socket: Socket): PresentedCertificate | undefined {
-  if (!(socket instanceof TLSSocket)) return undefined
-  const certificate = socket.getPeerCertificate()
-  if (Object.keys(certificate).length === 0) return undefined
-  const name = certificate.subject?.CN
-  return { commonName: Array.isArray(name) ? undefined : name, invalid: verifyError(socket) }
-}
-
-/**
- * Why the peer's certificate does not verify. `authorized` is set by a tls.Server only, and this socket was plain before: so
- * OpenSSL's own answer is asked for, where a tls.Server asks for it. If it can't be had, the certificate does not verify.
- */
-function verifyError(socket: TLSSocket): string | undefined {
-  const { _handle: handle } = socket as unknown as { _handle?: { verifyError?: () => (Error & { code?: string }) | null } }
-  if (typeof handle?.verifyError !== 'function') return 'it can not be checked by this version of Node.js'
-  const error = handle.verifyError()
-  return error ? (error.code ?? error.message) : undefined
 }
 
 function accepted(identified: Identified): Identity {

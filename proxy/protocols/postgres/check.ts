@@ -1,5 +1,5 @@
 // What would be decided of a statement, without a connection: the same reading, the same built-in denies, the same rules.
-import type { AccessConfig } from '../../config.ts'
+import { targetOf, type AccessConfig } from '../../config.ts'
 import type { Facts } from '../../decide/facts.ts'
 import { Policy, type Decision } from '../../decide/policy.ts'
 import { Redactor } from '../../record/redactor.ts'
@@ -29,7 +29,7 @@ export async function checkCommand(config: AccessConfig, { text, parameters, age
   await parserReady
   const policy = new Policy(config.policy, config.revision)
   const analysis = text.length > LARGE ? (await readLarge(text, Redactor.none)).analysis : analyse(text)
-  const { target } = config
+  const target = targetOf(config.target, 'postgres')
   const certificate = config.agents.find(({ name }) => name === agent)?.token === undefined
   const facts: Facts = {
     command: { ...analysis.facts, text, parameters },

@@ -3,6 +3,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls'
 import { createHash } from 'node:crypto'
 import { serialize } from 'pg-protocol'
+import { clientAddress, isLoopback } from '../../client-address.ts'
 import type { PostgresTarget } from '../../config.ts'
 import { ScramClient, ScramError, tlsServerEndPoint } from '../../identify/scram.ts'
 import { encodingRefused, isReadableEncoding } from './encodings.ts'
@@ -27,8 +28,6 @@ export interface TargetSocket {
   endPoint: Buffer | undefined
 }
 
-export const isLoopback = (address: string | undefined): boolean => address !== undefined && (/^(?:::ffff:)?127\./.test(address) || address === '::1')
-
 const where = (target: PostgresTarget) => `${target.host}:${target.port}`
 
 /** TCP, and TLS where the access asks for it. Nothing of the agent's has been sent. @throws TargetError */
@@ -46,7 +45,7 @@ export async function connectTarget(target: PostgresTarget): Promise<TargetSocke
       hint: 'Is the database up, and does spec.target.postgres name its host and port?',
     })
   }
-  const loopback = isLoopback(socket.remoteAddress)
+  const loopback = isLoopback(clientAddress(socket))
   if (target.tls.mode === 'Disable') return { socket, confidential: loopback, endPoint: undefined }
   try {
     const secured = await startTls(socket, target)

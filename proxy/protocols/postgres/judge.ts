@@ -1,4 +1,5 @@
 // Records a command or statement, then decides on it. What a person decides on is recorded once, and asked for until they have.
+import { targetOf } from '../../config.ts'
 import type { Decision } from '../../decide/policy.ts'
 import type { Session, Understood } from '../../session.ts'
 import { builtInDeny } from './built-in-denies.ts'
@@ -60,7 +61,7 @@ export class Judge {
     // The target ignores the rest of a pipeline that has failed: there is nothing to decide.
     if (ignored) return { command, decision: { action: 'allow' } }
     const { config, policy } = this.#session.access
-    const builtIn = builtInDeny(analysis, [this.#role, config.target.username], policy.hasRules)
+    const builtIn = builtInDeny(analysis, [this.#role, targetOf(config.target, 'postgres').username], policy.hasRules)
     const understood: Understood = { text, facts: analysis.facts, parameters, builtIn, unreadable: analysis.unreadable }
     const decision = this.#session.decide(command, understood)
     if (!(decision instanceof Promise)) return { command, decision }

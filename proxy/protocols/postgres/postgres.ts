@@ -1,8 +1,10 @@
 // The PostgreSQL protocol: from an accepted connection to a running session.
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { accessKey, type AccessConfig } from '../../config.ts'
+import { clientAddress } from '../../client-address.ts'
+import { accessKey, targetOf, type AccessConfig } from '../../config.ts'
 import type { Access, Protocol, TargetProblem } from '../../protocol.ts'
+import { validTraceparent } from '../../traceparent.ts'
 import { authenticateAgent, Refused } from './authenticate-agent.ts'
 import { CancelKeys, ordinalOf } from './cancel-keys.ts'
 import { cancelAtTarget, connectTarget, relayCancel, startTarget, TargetError } from './connect-target.ts'
@@ -12,7 +14,6 @@ import { probeTarget } from './probe-target.ts'
 import { Relay } from './relay.ts'
 import {
   claimedTask,
-  claimedTraceparent,
   decodeStartup,
   MAX_STARTUP_BYTES,
   negotiateProtocolVersion,
@@ -34,7 +35,7 @@ export class PostgresProtocol implements Protocol {
   readonly #keys = new CancelKeys()
 
   async serve(plain: Socket, access: Access): Promise<void> {
-    const client = { address: plain.remoteAddress ?? '', port: plain.remotePort ?? 0 }
+    const client = { address: clientAddress(plain), port: plain.remotePort ?? 0 }
     const attributes = { 'client.address': client.address, 'client.port': client.port }
     const timer = setTimeout(() => plain.destroy(), STARTUP_MS)
     plain.setNoDelay(true)
@@ -71,7 +72,7 @@ export class PostgresProtocol implements Protocol {
   }
 
   probe(target: AccessConfig['target']): Promise<TargetProblem | undefined> {
-    return probeTarget(target)
+    return probeTarget(targetOf(target, 'postgres'))
   }
 
   /** Identify, connect, open the session, start the target. Returns what runs the session. */
@@ -97,10 +98,10 @@ export class PostgresProtocol implements Protocol {
     const blocked = access.recorder.blocked(accessKey(access.config), access.config.recording.spoolQuota)
     if (blocked !== undefined)
       throw new Refused({ sqlstate: '53100', message: `the session can't be recorded, so it is not let through: ${blocked}`, hint: 'Try again later.' })
-    const { target } = access.config
+    const target = targetOf(access.config.target, 'postgres')
     const connection = await connectTarget(target)
     const task = claimedTask(startup.parameters)
-    const traceparent = claimedTraceparent(startup.parameters)
+    const traceparent = validTraceparent(startup.parameters.get(TRACEPARENT_PARAMETER))
     for (const own of [TASK_PARAMETER, TRACEPARENT_PARAMETER]) startup.parameters.delete(own)
     const database = target.database ?? startup.database
     const session = await access.sessions.open(access, {

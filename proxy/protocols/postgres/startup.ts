@@ -104,14 +104,8 @@ export function claimedTask(parameters: ReadonlyMap<string, string>): { task: st
 }
 
 export const TASK_PARAMETER = 'agentaccess.task'
-/** The agent's own trace: https://www.w3.org/TR/trace-context/#traceparent-header */
+/** The agent's own trace. */
 export const TRACEPARENT_PARAMETER = 'agentaccess.traceparent'
-
-/** Undefined where there is none, or it is malformed: as the specification wants it. */
-export function claimedTraceparent(parameters: ReadonlyMap<string, string>): string | undefined {
-  const given = parameters.get(TRACEPARENT_PARAMETER)
-  return given !== undefined && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(given) ? given : undefined
-}
 
 export function taskOfApplicationName(name: string): { task: string; source: string } | undefined {
   return name.startsWith('task:') && name.length > 'task:'.length ? { task: name.slice('task:'.length), source: 'application_name' } : undefined

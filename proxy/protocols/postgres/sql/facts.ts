@@ -1,5 +1,5 @@
 // What a statement's text tells of it: what rules see as `command.…`, and what the proxy itself must know.
-import { noFacts, type CommandFacts } from '../../../decide/facts.ts'
+import { noFacts, noResource, type CommandFacts, type StatementFacts } from '../../../decide/facts.ts'
 
 /**
  * - operations: every statement kind in the text, those inside CTEs, EXPLAIN, COPY, PREPARE, rules and readable bodies included
@@ -34,7 +34,7 @@ type Sets<T> = { [K in keyof T]: Set<string> }
 
 /** What a walk through a parse tree has come upon. */
 export class Found {
-  readonly facts: Sets<SqlFacts> = {
+  readonly facts: Sets<StatementFacts> = {
     operations: new Set(),
     tables: new Set(),
     reads: new Set(),
@@ -64,6 +64,7 @@ export function factsOf({ facts }: Found): SqlFacts {
     roles: list(facts.roles),
     settings: list(facts.settings),
     opaque: list(facts.opaque),
+    ...noResource,
   }
 }
 

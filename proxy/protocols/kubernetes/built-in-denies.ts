@@ -1,0 +1,55 @@
+// What would let an agent reach or alter the recorder: denied before any rule.
+import type { BuiltInDeny } from '../../decide/policy.ts'
+import { commandVerb, type RequestInfo } from './request-info.ts'
+
+const READS: ReadonlySet<string> = new Set(['get', 'list', 'watch'])
+/** How the operator calls what it makes in a namespace: operator/desired/names.ts. */
+const OURS = /^(?:agentaccess-|spool-agentaccess-)|-agentaccess$/
+/** Into these of its pods nobody may. */
+const INTO_PODS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward', 'proxy', 'debug'])
+/** What a kubelet tells of itself. Everything else of it can run commands in any pod of its node. */
+const OF_KUBELET = /^(?:metrics|stats|healthz)(?:\/|$)/
+/** With it, a list leaves out what the operator made. */
+const WITHOUT_OURS = 'app.kubernetes.io/managed-by!=agentaccess-operator'
+
+export function builtInDeny(info: RequestInfo, query: URLSearchParams): BuiltInDeny | undefined {
+  const why = recorderIn(info, query)
+  return why === undefined ? undefined : { rule: 'built-in/recorder', message: why }
+}
+
+function recorderIn(info: RequestInfo, query: URLSearchParams): string | undefined {
+  const { group, resource, subresource, rest, name } = info
+  const verb = commandVerb(info)
+  if (group === 'agentaccess.dev' && !READS.has(verb)) return 'what is recorded, and how, is not for agents to change'
+  if (group !== '') return undefined
+  const ours = OURS.test(baseName(name))
+  switch (resource) {
+    case 'pods':
+    case 'services':
+      return ours && INTO_PODS.has(verb) ? 'nobody enters a recording proxy' : undefined
+    case 'nodes':
+      return verb === 'proxy' && !OF_KUBELET.test(rest)
+        ? 'a kubelet would let agents into the recorder: of nodes/proxy only metrics, stats and healthz are let through'
+        : undefined
+    case 'serviceaccounts':
+      return ours && subresource === 'token' ? 'tokens of the recorder are not for agents' : undefined
+    case 'secrets':
+      if (ours) return 'Secrets of the recorder are not for agents'
+      // A list has the values of all, and so has what remains of a list that is deleted.
+      return name === '' && (READS.has(verb) || verb === 'deletecollection') && !leavesOursOut(query)
+        ? `a list of Secrets could have those of the recorder: ask by name, or with -l '${WITHOUT_OURS}'`
+        : undefined
+    default:
+      return undefined
+  }
+}
+
+/** Of `https:name:port`, as the API server takes it where a request goes on to a pod, Service or node. */
+const baseName = (name: string): string => name.replace(/^https?:/, '').replace(/:[^:]*$/, '')
+
+const leavesOursOut = (query: URLSearchParams): boolean =>
+  query.getAll('labelSelector').length === 1 &&
+  query
+    .get('labelSelector')!
+    .split(',')
+    .some((term) => term.replaceAll(' ', '') === WITHOUT_OURS)

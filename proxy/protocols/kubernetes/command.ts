@@ -1,0 +1,83 @@
+// A request as a command: what the record, and what rules, are told of it.
+import { noFacts, type CommandFacts } from '../../decide/facts.ts'
+import type { BuiltInDeny } from '../../decide/policy.ts'
+import type { Understood } from '../../session.ts'
+import { isDryRun, type Body } from './body.ts'
+import { builtInDeny } from './built-in-denies.ts'
+import { commandVerb, type RequestInfo } from './request-info.ts'
+
+export interface Asked {
+  method: string
+  /** As it goes to the API server, without the query. */
+  path: string
+  query: URLSearchParams
+  info: RequestInfo
+  userAgent: string | undefined
+}
+
+/** Of a stream: what a pod is asked to run, and in which container. */
+const LISTED = ['command', 'container', 'stdin', 'stdout', 'stderr', 'tty', 'ports'] as const
+
+export interface Command {
+  attributes: Record<string, unknown>
+  understood: Understood
+}
+
+/** `bodySeen`: a rule looks at the body. */
+export function commandOf({ method, path, query, info, userAgent }: Asked, body: Body, auditId: string, bodySeen: boolean): Command {
+  const verb = commandVerb(info)
+  const dryRun = isDryRun(verb, info, query, body)
+  const search = query.toString()
+  const text = `${verb} ${path}${search === '' ? '' : `?${search}`}`
+  const fieldManager = query.get('fieldManager')
+  const attributes: Record<string, unknown> = {
+    'agentaccess.command.text': text,
+    'agentaccess.operations': [verb],
+    'http.request.method': method,
+    'url.path': path,
+    ...(search === '' ? {} : { 'url.query': search }),
+    ...(info.resource === '' ? {} : resourceAttributes(info)),
+    ...(dryRun ? { 'agentaccess.kubernetes.dry_run': true } : {}),
+    ...(fieldManager ? { 'agentaccess.kubernetes.field_manager': fieldManager } : {}),
+    ...(userAgent === undefined ? {} : { 'user_agent.original': userAgent }),
+    ...streamAttributes(verb, query),
+    'agentaccess.kubernetes.audit_id': auditId,
+    ...body.attributes,
+  }
+  const facts: CommandFacts = {
+    ...noFacts,
+    operations: [verb],
+    verb,
+    group: info.group,
+    version: info.version,
+    resource: info.resource,
+    subresource: info.subresource,
+    namespace: info.namespace,
+    // What is created is named in the body only.
+    name: info.name === '' && verb === 'create' ? body.name : info.name,
+    labels: body.labels,
+    dryRun,
+    body: body.value,
+  }
+  const builtIn: BuiltInDeny | undefined = builtInDeny(info, query)
+  const unreadable = body.unreadable ?? (body.opaque && bodySeen ? 'the body is protobuf, of which only name and labels can be read' : undefined)
+  return { attributes, understood: { text, facts, parameters: () => query.getAll('command'), builtIn, unreadable } }
+}
+
+function resourceAttributes({ group, version, resource, subresource, namespace, name }: RequestInfo): Record<string, string> {
+  const named = { group, version, resource, subresource, namespace, name }
+  return Object.fromEntries(
+    Object.entries(named).flatMap(([key, value]) => (value === '' && key !== 'group' ? [] : [[`agentaccess.kubernetes.${key}`, value]])),
+  )
+}
+
+function streamAttributes(verb: string, query: URLSearchParams): Record<string, unknown> {
+  if (verb !== 'exec' && verb !== 'attach' && verb !== 'portforward') return {}
+  return Object.fromEntries(
+    LISTED.flatMap((name) => {
+      const values = query.getAll(name)
+      if (values.length === 0) return []
+      return [[`agentaccess.kubernetes.stream.${name}`, name === 'command' || name === 'ports' ? values : values[0]]]
+    }),
+  )
+}

@@ -1,0 +1,227 @@
+// One request of an agent's: recorded, decided, passed on, and its answer recorded before the agent has all of it.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { v4 as uuidv4 } from 'uuid'
+import type { Session } from '../../session.ts'
+import type { ResultFields } from '../../record/session-record.ts'
+import type { Activity } from '../../activity.ts'
+import { readBody } from './body.ts'
+import { commandOf, type Asked } from './command.ts'
+import { ResponseReader } from './response-reader.ts'
+import { Refused, statusBody, type Refusal } from './status.ts'
+import { responseHeaders, type OnBehalf, type Upstream } from './upstream.ts'
+
+export interface ExchangeOptions {
+  session: Session
+  activity: Activity
+  upstream: Upstream
+  asked: Asked
+  /** With its query, as it came. */
+  target: string
+  onBehalf: OnBehalf
+}
+
+/** A command that is in the record and has no result yet. */
+export class Running {
+  readonly session: Session
+  readonly command: number
+  readonly #startedAt = performance.now()
+  #over = false
+  /** Whether any of it has gone to the API server. */
+  forwarded = false
+
+  constructor(session: Session, command: number) {
+    this.session = session
+    this.command = command
+  }
+
+  /** Since it was recorded; milliseconds. */
+  get elapsedMs(): number {
+    return performance.now() - this.#startedAt
+  }
+
+  get over(): boolean {
+    return this.#over
+  }
+
+  /** The first result counts; later ones are what comes of ending. */
+  ends(fields: Omit<ResultFields, 'final' | 'durationMs'>): void {
+    if (this.#over || this.session.record.ended) return
+    this.#over = true
+    this.session.record.result(this.command, { ...fields, final: true, durationMs: this.elapsedMs })
+  }
+
+  /** It ends without an answer. */
+  cut(why: string): void {
+    this.ends({ status: this.forwarded ? 'outcome unknown' : 'not executed', attributes: { 'agentaccess.error.message': why } })
+  }
+}
+
+/** All of a request's body. @throws Refused where it is larger */
+export async function gather(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const tooLarge = () =>
+    new Refused({
+      code: 413,
+      reason: 'RequestEntityTooLarge',
+      message: `the request's body is larger than ${maxBytes} bytes, which recording.maxCommandBytes allows`,
+    })
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > maxBytes) throw tooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+/** Resolves once all that was recorded before is in the log. @throws Refused */
+export function recorded(session: Session): Promise<void> {
+  return new Promise((resolve, reject) => session.pass(resolve, (why) => reject(cannotRecord(why))))
+}
+
+export const cannotRecord = (why: string): Refused =>
+  new Refused({ code: 503, reason: 'ServiceUnavailable', message: `the request can't be recorded, so it is not let through: ${why}` })
+
+/** Records the command and decides. Undefined where it is denied: then the agent has its answer. @throws Refused where it can't be recorded */
+export async function admit(
+  { session, asked }: ExchangeOptions,
+  body: Buffer,
+  contentType: string,
+  auditId: string,
+  deny: (refusal: Refusal) => void,
+): Promise<Running | undefined> {
+  const { config, policy } = session.access
+  const read = readBody(body, contentType, asked.info, config.recording.parameters)
+  const { attributes, understood } = commandOf(asked, read, auditId, policy.seesBody)
+  const blocked = session.blocked()
+  if (blocked !== undefined) {
+    session.refusedUnrecorded(blocked)
+    throw cannotRecord(blocked)
+  }
+  const running = new Running(session, session.record.command(attributes))
+  const decision = await session.decide(running.command, understood)
+  if (decision.action === 'deny') {
+    running.ends({ status: 'denied', attributes: { 'http.response.status_code': 403, 'agentaccess.rule': decision.rule } })
+    await recorded(session)
+    deny(forbidden(asked, decision.message))
+    return undefined
+  }
+  await recorded(session)
+  return running
+}
+
+/** As RBAC's: `pods "x" is forbidden: …`. */
+function forbidden({ info, path }: Asked, why: string): Refusal {
+  const { resource, subresource, group, name } = info
+  if (resource === '') return { code: 403, reason: 'Forbidden', message: `forbidden: ${why} (path ${path})` }
+  const kind = subresource === '' ? resource : `${resource}/${subresource}`
+  const qualified = group === '' ? kind : `${resource}.${group}${subresource === '' ? '' : `/${subresource}`}`
+  return { code: 403, reason: 'Forbidden', message: `${qualified} ${JSON.stringify(name)} is forbidden: ${why}`, details: { name, group, kind: resource } }
+}
+
+/** Never rejects: what goes wrong is told to the agent and recorded. */
+export async function exchange(request: IncomingMessage, response: ServerResponse, options: ExchangeOptions): Promise<void> {
+  const { session, activity, upstream, asked, target, onBehalf } = options
+  let running: Running | undefined
+  let sent: ReturnType<Upstream['request']> | undefined
+  const done = activity.begin({
+    abort: (why) => {
+      running?.cut(why)
+      sent?.destroy()
+      response.socket?.destroy()
+    },
+  })
+  response.once('close', () => {
+    // The agent has gone in the middle: a watch that was enough, or a lost connection.
+    if (!response.writableFinished) {
+      running?.ends({ status: 'cancelled', attributes: { 'agentaccess.error.message': 'the client closed the connection' } })
+      sent?.destroy()
+    }
+    done()
+  })
+  try {
+    const body = await gather(request, session.access.config.recording.maxCommandBytes)
+    const auditId = uuidv4()
+    running = await admit(options, body, request.headers['content-type'] ?? '', auditId, (refusal) => refuse(response, refusal))
+    if (!running || response.destroyed) return
+    const headers = await upstream.headers(request.headers, auditId, onBehalf)
+    // What is answered is read: it must not be compressed. What a pod or a Service answers is not.
+    if (asked.info.subresource !== 'proxy') delete headers['accept-encoding']
+    if (body.length > 0 || 'content-length' in request.headers || 'transfer-encoding' in request.headers) headers['content-length'] = body.length
+    running.forwarded = true
+    sent = upstream.request(asked.method, target, headers)
+    sent.end(body)
+    await relay(await answered(sent), response, running, asked)
+  } catch (error) {
+    const refusal = refusalOf(error)
+    running?.ends({
+      status: running.forwarded ? 'outcome unknown' : 'not executed',
+      attributes: { 'http.response.status_code': refusal.code, 'error.type': refusal.reason, 'agentaccess.error.message': refusal.message },
+    })
+    if (response.headersSent) response.destroy()
+    else refuse(response, refusal)
+  }
+}
+
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof Refused) return error.refusal
+  return { code: 502, reason: 'BadGateway', message: `the API server can't be asked: ${error instanceof Error ? error.message : String(error)}` }
+}
+
+function answered(sent: ReturnType<Upstream['request']>): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    sent.once('response', resolve)
+    sent.once('error', reject)
+    sent.on('information', () => {})
+  })
+}
+
+/** Passes an answer on as it comes; the last of it goes once the result is in the log. */
+export async function relay(from: IncomingMessage, to: ServerResponse, running: Running, { info, method }: Asked): Promise<void> {
+  const code = from.statusCode ?? 502
+  const verb = info.verb
+  const reader = new ResponseReader(code, from.headers['content-type'] ?? '', verb === 'list')
+  to.writeHead(code, from.statusMessage, responseHeaders(from.rawHeaders).flat())
+  // A watch has an answer before it has an event.
+  to.flushHeaders()
+  for await (const chunk of from as AsyncIterable<Buffer>) {
+    reader.add(chunk)
+    if (to.destroyed) return
+    if (method !== 'HEAD' && !to.write(chunk)) await drained(to)
+  }
+  const { items, reason, message } = reader.said()
+  running.ends({
+    status: code >= 400 ? 'error' : 'ok',
+    rows: items,
+    attributes: {
+      'http.response.status_code': code,
+      'http.response.body.size': reader.bytes,
+      ...(items === undefined ? {} : { 'db.response.returned_rows': items }),
+      ...(code < 400 ? {} : { 'error.type': reason ?? String(code) }),
+      ...(message === undefined ? {} : { 'agentaccess.error.message': message }),
+    },
+  })
+  await recorded(running.session)
+  to.addTrailers(Object.entries(from.trailers).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as [string, string]])))
+  to.end()
+}
+
+function drained(to: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      to.off('drain', settle).off('close', settle)
+      resolve()
+    }
+    to.on('drain', settle).on('close', settle)
+  })
+}
+
+/** Answers with a Status, and ends the connection where something of the request has not been read. */
+export function refuse(response: ServerResponse, refusal: Refusal): void {
+  if (response.destroyed || response.headersSent) return
+  const body = statusBody(refusal)
+  const unread = !response.req.complete
+  response.writeHead(refusal.code, { 'content-type': 'application/json', 'content-length': body.length, ...(unread ? { connection: 'close' } : {}) })
+  response.end(body)
+}
