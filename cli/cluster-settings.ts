@@ -55,6 +55,26 @@ export function clusterLedgerHeads(): string[] {
   })
 }
 
+/** An access of the current cluster as agents reach it: endpoint `host:port`, the CA of its certificate, what it is an access to. @throws UsageError */
+export function clusterAccess(given: string, namespace?: string): { endpoint: string; ca: string; target: string } {
+  const [name, inNamespace] = given.includes('/') ? [given.slice(given.indexOf('/') + 1), given.slice(0, given.indexOf('/'))] : [given, namespace]
+  const where = inNamespace === undefined ? [] : ['--namespace', inNamespace]
+  const access = asked(['get', 'agentaccess', name, ...where]) as { metadata: { namespace: string }; spec: { target: object }; status?: { endpoint?: string } }
+  if (!access.status?.endpoint) throw new UsageError(`${access.metadata.namespace}/${name} has no endpoint yet: kubectl describe agentaccess ${name} says why`)
+  const { data } = asked(['get', 'configmap', 'agentaccess-ca', '--namespace', access.metadata.namespace]) as ConfigMap
+  return { endpoint: access.status.endpoint, ca: data?.['ca.crt'] ?? '', target: Object.keys(access.spec.target)[0] ?? '' }
+}
+
+/** What kubectl prints, as JSON. @throws UsageError with what it says */
+function asked(args: readonly string[]): unknown {
+  try {
+    return JSON.parse(execFileSync('kubectl', [...args, '--output', 'json'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }))
+  } catch (error) {
+    const said = typeof error === 'object' && error !== null && 'stderr' in error ? String(error.stderr).trim() : String(error)
+    throw new UsageError(`the current cluster can't be asked: ${said || 'kubectl is not installed'}`)
+  }
+}
+
 function configMaps(selector: string): ConfigMap[] {
   try {
     const printed = execFileSync('kubectl', ['get', 'configmaps', '--all-namespaces', '--selector', selector, '--output', 'json'], {

@@ -35,6 +35,15 @@ program
   .action(async (options) => (await import('./commands/serve.ts')).serve(options))
 
 program
+  .command('kubeconfig <access>')
+  .description('Prints a kubeconfig for an access of the current cluster whose target is Kubernetes. Without --token-file the agent is known by its pod.')
+  .option('-n, --namespace <namespace>', 'of the access (default: that of the current context; or write NAMESPACE/NAME)')
+  .option('--task <id>', 'what the agent works on: it stands in the server URL, and in the record as claimed')
+  .option('--token-file <file>', 'where the agent finds its token')
+  .option('--server <url>', 'another address of the access, for agents outside the cluster (default: its Service)')
+  .action(async (access, options) => (await import('./commands/kubeconfig.ts')).kubeconfig(access, options))
+
+program
   .command('check')
   .description(
     'Tells what the policy says of a command: decision, rule, and every variable that rules can see. Without --sql it runs spec.policy.tests; exit status 1: one was decided otherwise. Secrets need not be there.',

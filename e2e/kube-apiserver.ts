@@ -17,7 +17,7 @@ export interface KubeApiServer {
 }
 
 /** audit.k8s.io/v1 */
-export interface AuditEvent {
+interface AuditEvent {
   auditID: string
   stage: string
   verb: string

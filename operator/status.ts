@@ -43,7 +43,6 @@ export interface StatusInput {
 
 export function statusOf({ access, outcome, proxies, spoolIsDurable, isolated, now }: StatusInput): Status {
   const { name, namespace, generation } = access.metadata
-  const { postgres } = access.spec.target
   const key = `${namespace}/${name}`
   const own = proxies.flatMap(({ state }) => state?.accesses.filter(({ access: of }) => of === key) ?? [])
   const target = targetReachable(key, outcome, proxies)
@@ -61,13 +60,21 @@ export function statusOf({ access, outcome, proxies, spoolIsDurable, isolated, n
   const times = own.flatMap(({ lastSessionTime }) => lastSessionTime ?? []).concat(access.status?.lastSessionTime ?? [])
   return {
     observedGeneration: generation,
-    endpoint: `${serviceName(name)}.${namespace}.svc:${servicePort('postgres')}`,
-    target: postgres ? `postgres://${postgres.host}:${postgres.port}${postgres.database === undefined ? '' : `/${postgres.database}`}` : '',
+    endpoint: `${serviceName(name)}.${namespace}.svc:${servicePort(access)}`,
+    target: targetText(access),
     agents: access.spec.agents.map((agent) => agent.name).join(', '),
     activeSessions: own.reduce((sum, { activeSessions }) => sum + activeSessions, 0),
     ...(times.length > 0 ? { lastSessionTime: times.toSorted().at(-1)! } : {}),
     conditions,
   }
+}
+
+/** For people. */
+function targetText({ spec: { target } }: StoredAccess): string {
+  const { postgres, kubernetes } = target
+  if (postgres) return `postgres://${postgres.host}:${postgres.port}${postgres.database === undefined ? '' : `/${postgres.database}`}`
+  if (!kubernetes) return ''
+  return `kubernetes: ${kubernetes.serviceAccount ? `this cluster, as ServiceAccount ${kubernetes.serviceAccount.name}` : (kubernetes.server ?? `by Secret ${kubernetes.credentials!.secretRef.name}`)}`
 }
 
 const previousConditions = ({ status }: StoredAccess): Condition[] => (status?.conditions ?? []) as Condition[]

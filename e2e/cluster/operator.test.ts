@@ -5,6 +5,7 @@ import { install, type Installation } from './installation.ts'
 import { changes } from './scenarios/changes.ts'
 import { faults } from './scenarios/faults.ts'
 import { identity } from './scenarios/identity.ts'
+import { kubernetes } from './scenarios/kubernetes.ts'
 import { lifecycle } from './scenarios/lifecycle.ts'
 import { outside } from './scenarios/outside.ts'
 import { protection } from './scenarios/protection.ts'
@@ -25,6 +26,7 @@ describe('on a cluster', { timeout: 1_500_000 }, () => {
   describe('changes', () => changes(installed))
   describe('protection', () => protection(installed))
   describe('outside', () => outside())
+  describe('kubernetes', () => kubernetes())
   describe('faults', () => faults(installed))
   describe('lifecycle', () => lifecycle(installed))
 })

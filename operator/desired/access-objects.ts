@@ -4,10 +4,17 @@ import type { AccessConfig } from '@agentaccess/proxy/config'
 import { ACCESS_KEY, accessSecretName } from '@agentaccess/proxy/cluster/settings'
 import { OWNED, ownedMetadata, PROXY_PODS, serviceName, type StoredAccess } from './names.ts'
 
-/** The port that agents know, for each protocol. */
-const USUAL_PORT: Record<AccessConfig['target']['kind'], number> = { postgres: 5432, kubernetes: 443 }
+type Kind = AccessConfig['target']['kind']
 
-export const servicePort = (kind: AccessConfig['target']['kind']): number => USUAL_PORT[kind]
+/** What agents know each protocol by. https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol */
+const USUAL_PORT: Record<Kind, { name: string; port: number; appProtocol: string }> = {
+  postgres: { name: 'postgres', port: 5432, appProtocol: 'postgresql' },
+  kubernetes: { name: 'https', port: 443, appProtocol: 'https' },
+}
+
+const kindOf = ({ spec }: StoredAccess): Kind => (spec.target.kubernetes ? 'kubernetes' : 'postgres')
+
+export const servicePort = (access: StoredAccess): number => USUAL_PORT[kindOf(access)].port
 
 export function accessSecret(access: StoredAccess, config: AccessConfig): V1Secret {
   const { name, namespace } = access.metadata
@@ -35,7 +42,7 @@ export function accessService(access: StoredAccess, targetPort: number): V1Servi
       // A cancel request finds the pod that has its session more often; the source of a call stays what it is from outside, too.
       sessionAffinity: 'ClientIP',
       ...(type === 'ClusterIP' ? {} : { externalTrafficPolicy: 'Local' }),
-      ports: [{ name: 'postgres', port: servicePort('postgres'), targetPort, protocol: 'TCP', appProtocol: 'postgresql' }],
+      ports: [{ ...USUAL_PORT[kindOf(access)], targetPort, protocol: 'TCP' }],
     },
   }
 }

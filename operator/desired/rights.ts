@@ -18,11 +18,16 @@ export function proxyServiceAccount(namespace: string, owners: readonly StoredAc
 /** `accesses`: names of those that the proxies serve. */
 export function proxyRole(namespace: string, owners: readonly StoredAccess[], accesses: readonly string[]): V1Role {
   const resourceNames = [SETTINGS_SECRET, ...accesses.map(accessSecretName)].sort()
+  // The admission policy has seen to it that their authors could have such tokens, too.
+  const injected = [...new Set(owners.flatMap(({ spec }) => spec.target.kubernetes?.serviceAccount?.name ?? []))].sort()
   return {
     apiVersion: `${RBAC}/v1`,
     kind: 'Role',
     metadata: ownedMetadata(PROXY, namespace, owners),
-    rules: [{ apiGroups: [''], resources: ['secrets'], verbs: ['get', 'list', 'watch'], resourceNames }],
+    rules: [
+      { apiGroups: [''], resources: ['secrets'], verbs: ['get', 'list', 'watch'], resourceNames },
+      ...(injected.length > 0 ? [{ apiGroups: [''], resources: ['serviceaccounts/token'], verbs: ['create'], resourceNames: injected }] : []),
+    ],
   }
 }
 

@@ -10,6 +10,7 @@ import { protocols } from '../protocols/protocols.ts'
 import { startProxy, type RunningProxy } from '../proxy.ts'
 import { podFinder } from './calling-pod.ts'
 import { inClusterApi, ownNamespace } from './kube-api.ts'
+import { injectedTokens } from './injected-tokens.ts'
 import { describeMetrics, measure } from './metrics.ts'
 import { PROXY_NAME, type Settings } from './settings.ts'
 import { serveHealth, serveState } from './state-endpoint.ts'
@@ -28,13 +29,14 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
   const stopped = signalled()
   const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ dest: 1, sync: true }))
   const api = inClusterApi()
+  const tokens = injectedTokens(api)
   const namespace = ownNamespace()
   const ordinal = Number(hostname().split('-').at(-1))
   let proxy: RunningProxy | undefined
   let tls: SecureContext
   let statePoint: FastifyInstance | undefined
   let served = ''
-  const probes = new TargetProbes((target) => protocols[target.kind].probe(target))
+  const probes = new TargetProbes((target) => protocols[target.kind].probe(target, tokens))
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const health = await serveHealth({ ready: () => proxy !== undefined, metrics: () => registry.metrics() })
@@ -81,6 +83,7 @@ export async function runClusterProxy(options: ClusterProxyOptions): Promise<voi
       tls: { context: () => tls, clientCertificates: settings.clientCa !== undefined },
       peers: { own: ordinal, hostOf: (of) => `${PROXY_NAME}-${of}.${PROXY_NAME}.${namespace}.svc` },
       measure: measure(registry),
+      tokens,
       attestation: { reviewToken: review, callingPod: podFinder(api) },
       log: write,
     })

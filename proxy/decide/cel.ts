@@ -11,7 +11,6 @@ export interface CompiledRule {
   config: RuleConfig
   /** Whether it looks only at what stays the same for a session, and at what a command's text without its literals tells. */
   stable: boolean
-  seesBody: boolean
   /** Whether the rule matches; an error where its expression failed. */
   matches(facts: CelFacts): boolean | { error: string }
 }
@@ -96,7 +95,6 @@ export function compileRule(config: RuleConfig): CompiledRule {
   return {
     config,
     stable,
-    seesBody: /\bbody\b/.test(source),
     matches(facts) {
       try {
         if (!isOrdinary(facts.command, seesParameters) && costOf(evaluate.ast, facts) > BUDGET)

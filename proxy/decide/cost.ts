@@ -1,6 +1,7 @@
 // How much work a rule can be for one command, found before it is evaluated: an agent chooses how large its commands are, and
 // must not be able to make a rule hold up everyone else. An upper bound, from the expression's tree and the real sizes.
 import { RE2JS } from 're2js'
+import { isUnreadable } from './facts.ts'
 
 /** One unit is about 50 ns: what a call takes on small values. */
 export const BUDGET = 1_000_000
@@ -109,7 +110,7 @@ const bounds = new WeakMap<object, Size>()
 /** How many values a body has in all, and how long its longest text is. */
 export function boundsOf(value: unknown): Size {
   if (typeof value === 'string') return { items: 1, length: value.length }
-  if (typeof value !== 'object' || value === null) return { items: 1, length: 1 }
+  if (typeof value !== 'object' || value === null || isUnreadable(value)) return { items: 1, length: 1 }
   const known = bounds.get(value)
   if (known) return known
   let [items, length] = [0, 64]

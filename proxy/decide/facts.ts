@@ -56,6 +56,20 @@ export const noResource: ResourceFacts = {
   body: {},
 }
 
+const unreadableBodies = new WeakSet()
+
+/** A body that can't be read: a rule that looks into it fails, and what it would have been asked for is denied; others go on. */
+export function unreadableBody(why: string): object {
+  const fail = (): never => {
+    throw new Error(why)
+  }
+  const body = new Proxy({}, { get: fail, has: fail, ownKeys: fail, getOwnPropertyDescriptor: fail, getPrototypeOf: fail })
+  unreadableBodies.add(body)
+  return body
+}
+
+export const isUnreadable = (body: unknown): boolean => typeof body === 'object' && body !== null && unreadableBodies.has(body)
+
 /** Of a command that names nothing. */
 export const noFacts: CommandFacts = {
   operations: [],

@@ -17,8 +17,6 @@ export class Policy {
   readonly revision: string
   /** Whether commands of one session with the same operations are decided alike, where they can be read and no built-in deny holds. */
   readonly stable: boolean
-  /** Whether a rule looks at what a command's body says. */
-  readonly seesBody: boolean
   readonly #default: PolicyConfig['default']
   readonly #rules: CompiledRule[]
 
@@ -28,7 +26,6 @@ export class Policy {
     this.#default = config.default
     this.#rules = config.rules.map(compileRule)
     this.stable = this.#rules.every((rule) => rule.stable)
-    this.seesBody = this.#rules.some((rule) => rule.seesBody)
   }
 
   /** Whether a command must be understood to be judged. */

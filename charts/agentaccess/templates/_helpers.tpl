@@ -26,6 +26,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [secrets, configmaps, services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
+# Given on to proxies, for just the ServiceAccounts that accesses inject: nobody can give what they do not have.
+- apiGroups: [""]
+  resources: [serviceaccounts/token]
+  verbs: [create]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

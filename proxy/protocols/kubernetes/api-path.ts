@@ -11,7 +11,7 @@ const MAX_TASK = 256
 export function apiPath(url: string): ApiPath {
   if (url.length > LONGEST) return { refused: `the request target has ${url.length} characters, and may have ${LONGEST}` }
   if (!url.startsWith('/')) return { refused: 'the request target must be a path' }
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex -- that is what it is for
   if (/[^\x21-\x7e]|[\\#]/.test(url)) return { refused: 'the request target has a character that must be encoded' }
   const mark = url.indexOf('?')
   const search = mark === -1 ? '' : url.slice(mark)

@@ -1,5 +1,5 @@
 // A request as a command: what the record, and what rules, are told of it.
-import { noFacts, type CommandFacts } from '../../decide/facts.ts'
+import { noFacts, unreadableBody, type CommandFacts } from '../../decide/facts.ts'
 import type { BuiltInDeny } from '../../decide/policy.ts'
 import type { Understood } from '../../session.ts'
 import { isDryRun, type Body } from './body.ts'
@@ -23,8 +23,7 @@ export interface Command {
   understood: Understood
 }
 
-/** `bodySeen`: a rule looks at the body. */
-export function commandOf({ method, path, query, info, userAgent }: Asked, body: Body, auditId: string, bodySeen: boolean): Command {
+export function commandOf({ method, path, query, info, userAgent }: Asked, body: Body, auditId: string): Command {
   const verb = commandVerb(info)
   const dryRun = isDryRun(verb, info, query, body)
   const search = query.toString()
@@ -57,11 +56,10 @@ export function commandOf({ method, path, query, info, userAgent }: Asked, body:
     name: info.name === '' && verb === 'create' ? body.name : info.name,
     labels: body.labels,
     dryRun,
-    body: body.value,
+    body: body.opaque ? unreadableBody('the body is protobuf, of which only name and labels can be read') : body.value,
   }
   const builtIn: BuiltInDeny | undefined = builtInDeny(info, query)
-  const unreadable = body.unreadable ?? (body.opaque && bodySeen ? 'the body is protobuf, of which only name and labels can be read' : undefined)
-  return { attributes, understood: { text, facts, parameters: () => query.getAll('command'), builtIn, unreadable } }
+  return { attributes, understood: { text, facts, parameters: () => query.getAll('command'), builtIn, unreadable: body.unreadable } }
 }
 
 function resourceAttributes({ group, version, resource, subresource, namespace, name }: RequestInfo): Record<string, string> {

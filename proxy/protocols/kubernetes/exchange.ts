@@ -57,7 +57,7 @@ export class Running {
 }
 
 /** All of a request's body. @throws Refused where it is larger */
-export async function gather(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+async function gather(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = () =>
     new Refused({
       code: 413,
@@ -76,7 +76,7 @@ export async function gather(request: IncomingMessage, maxBytes: number): Promis
 }
 
 /** Resolves once all that was recorded before is in the log. @throws Refused */
-export function recorded(session: Session): Promise<void> {
+function recorded(session: Session): Promise<void> {
   return new Promise((resolve, reject) => session.pass(resolve, (why) => reject(cannotRecord(why))))
 }
 
@@ -91,9 +91,9 @@ export async function admit(
   auditId: string,
   deny: (refusal: Refusal) => void,
 ): Promise<Running | undefined> {
-  const { config, policy } = session.access
+  const { config } = session.access
   const read = readBody(body, contentType, asked.info, config.recording.parameters)
-  const { attributes, understood } = commandOf(asked, read, auditId, policy.seesBody)
+  const { attributes, understood } = commandOf(asked, read, auditId)
   const blocked = session.blocked()
   if (blocked !== undefined) {
     session.refusedUnrecorded(blocked)

@@ -228,7 +228,7 @@ export class KubernetesProtocol implements Protocol {
 }
 
 /** An answer where there is no ServerResponse to write it with. The connection ends. */
-export function answer(socket: Socket, refusal: Refused['refusal']): void {
+function answer(socket: Socket, refusal: Refused['refusal']): void {
   const body = statusBody(refusal)
   socket.end(
     `HTTP/1.1 ${refusal.code} ${refusal.reason}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body.toString()}`,

@@ -70,7 +70,7 @@ export interface ChannelSink {
   result(): ReturnType<StreamDecoder['result']>
 }
 
-class ChannelDecoder implements StreamDecoder {
+export class ChannelDecoder implements StreamDecoder {
   readonly #sink: ChannelSink
   readonly #client: WebSocketReader
   readonly #target: WebSocketReader

@@ -1,0 +1,166 @@
+// An access to this cluster's own API server: kubectl through the proxy, as a ServiceAccount that RBAC holds, with streams into pods.
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { agentAccess, condition } from '../installation.ts'
+import { CLIENT_IMAGE } from '../images.ts'
+import { apply, eventually, get, kubectl, run, type Ran } from '../kubectl.ts'
+import { kubectlAgentaccess, sessionWith, startOf } from '../sessions-in-bucket.ts'
+
+const RULES = [
+  { name: 'no-nc', when: "command.verb == 'exec' && command.parameters.exists(p, p == 'nc')", action: 'Deny', message: 'no nc here' },
+  { name: 'no-deletes', when: "command.verb == 'delete'", action: 'Deny', message: 'nothing is deleted here' },
+]
+
+const rbac = (name: string, rules: object[]) => [
+  { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'shop' } },
+  { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name, namespace: 'shop' }, rules },
+  {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'RoleBinding',
+    metadata: { name, namespace: 'shop' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name },
+    subjects: [{ kind: 'ServiceAccount', name, namespace: 'shop' }],
+  },
+]
+
+const workload = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'web', namespace: 'shop' },
+  spec: {
+    automountServiceAccountToken: false,
+    terminationGracePeriodSeconds: 0,
+    securityContext: { runAsNonRoot: true, runAsUser: 1000, seccompProfile: { type: 'RuntimeDefault' } },
+    containers: [
+      {
+        name: 'web',
+        image: CLIENT_IMAGE,
+        imagePullPolicy: 'Never',
+        command: ['sh', '-c', 'while true; do echo tick; sleep 1; done'],
+        securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+      },
+    ],
+  },
+}
+
+/** Listens in the pod, and answers two connections. */
+const LISTENER = `
+import socket
+s = socket.socket(); s.setsockopt(1, 2, 1); s.bind(('127.0.0.1', 8099)); s.listen()
+for i in range(2):
+    c, _ = s.accept(); c.sendall(b'got ' + c.recv(100)); c.close()
+`
+
+export function kubernetes(): void {
+  const folder = mkdtempSync(join(tmpdir(), 'agentaccess-kubectl-'))
+  const config = join(folder, 'config')
+  /** kubectl through the proxy. */
+  const through = (args: string[], input = ''): Promise<Ran> =>
+    run('kubectl', ['--kubeconfig', config, '--cache-dir', join(folder, 'cache'), '-n', 'shop', ...args], input)
+  const sh = (script: string, legacy = false): Promise<Ran> => {
+    const spdy = legacy ? ['KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false', 'KUBECTL_PORT_FORWARD_WEBSOCKETS=false'] : []
+    return run('env', [...spdy, `K=kubectl --kubeconfig ${config} --cache-dir ${join(folder, 'cache')} -n shop`, 'bash', '-c', script])
+  }
+
+  test('a kubeconfig for an access; the cluster decides what its ServiceAccount may, the proxy what the agent may', async () => {
+    const [pods, into] = [
+      { apiGroups: [''], resources: ['pods', 'pods/log'], verbs: ['get', 'list', 'watch', 'delete'] },
+      ['pods/exec', 'pods/attach', 'pods/portforward'],
+    ]
+    await apply(...rbac('deployer', [pods, { apiGroups: [''], resources: into, verbs: ['create', 'get'] }]), workload)
+    await apply(
+      agentAccess('cluster', 'shop', { target: { kubernetes: { serviceAccount: { name: 'deployer' }, sessionIdle: '2s' } }, policy: { rules: RULES } }),
+    )
+    await condition('cluster', 'shop', 'Ready', 'True')
+    await condition('cluster', 'shop', 'TargetReachable', 'True')
+    const token = (await kubectl('create', 'token', 'cursor', '-n', 'agents', '--audience', 'agentaccess.dev/shop')).trim()
+    writeFileSync(join(folder, 'token'), token)
+    const { clusterIP } = (await get<{ spec: { clusterIP: string } }>('service', 'cluster-agentaccess', '-n', 'shop')).spec
+    const made = await kubectlAgentaccess('kubeconfig', 'cluster', '-n', 'shop', '--task', 'DEPLOY-1', '--token-file', join(folder, 'token'))
+    assert.match(made.stdout, /https:\/\/cluster-agentaccess\.shop\.svc:443\/tasks\/DEPLOY-1/, made.stderr)
+    // Beside the cluster its names may not be known.
+    const named = JSON.parse(made.stdout) as { clusters: { cluster: Record<string, string> }[] }
+    Object.assign(named.clusters[0]!.cluster, { server: `https://${clusterIP}/tasks/DEPLOY-1`, 'tls-server-name': 'cluster-agentaccess.shop.svc' })
+    writeFileSync(config, JSON.stringify(named))
+    await kubectl('wait', '--for=condition=Ready', 'pod/web', '-n', 'shop', '--timeout=60s')
+    const listed = await eventually('a list', async () => {
+      const tried = await through(['get', 'pod', 'web', '-o', 'name'])
+      return tried.code === 0 && tried
+    })
+    assert.equal(listed.stdout, 'pod/web\n')
+    assert.match((await through(['get', 'configmaps'])).stderr, /User "system:serviceaccount:shop:deployer" cannot list resource "configmaps"/)
+    assert.match((await through(['delete', 'pod', 'web'])).stderr, /pods "web" is forbidden: nothing is deleted here/)
+    assert.match((await through(['exec', 'agentaccess-proxy-0', '--', 'true'])).stderr, /nobody enters a recording proxy/)
+    const events = await sessionWith('nothing is deleted here')
+    const start = startOf(events)
+    assert.deepEqual([start['gen_ai.agent.name'], start['agentaccess.agent.proof'], start['agentaccess.task']], ['cursor', 'ServiceAccount token', 'DEPLOY-1'])
+  })
+
+  for (const legacy of [false, true]) {
+    const carrier = legacy ? 'SPDY' : 'WebSocket'
+    test(`exec over ${carrier}: input, output, errors, exit code and terminal, and all of it in the record`, async () => {
+      const mark = `mark-${carrier}`
+      const direct = await run('bash', ['-c', `echo ${mark} | kubectl exec -i web -n shop -- sh -c 'cat; echo oh >&2; exit 3'`])
+      const proxied = await sh(`echo ${mark} | $K exec -i web -- sh -c 'cat; echo oh >&2; exit 3'`, legacy)
+      assert.deepEqual(proxied, direct)
+      assert.equal((await sh(`$K exec web -- nc x`, legacy)).code, 1)
+      const terminal = await sh(`script -qec "$K exec -it web -- sh -c 'test -t 0 && echo terminal-${carrier}'" /dev/null`, legacy)
+      assert.match(terminal.stdout, new RegExp(`terminal-${carrier}\r\n`))
+      const events = await sessionWith(Buffer.from(`${mark}\n`).toString('base64'))
+      const of = events.findLast(
+        (event) => event.kind === 'command' && JSON.stringify(event.attributes['agentaccess.kubernetes.stream.command']).includes('exit 3'),
+      )
+      assert.ok(of?.kind === 'command')
+      const streams = events.flatMap((event) =>
+        event.kind === 'output' && event.command === of.command && event.data !== '' ? [`${event.stream} ${Buffer.from(event.data, 'base64').toString()}`] : [],
+      )
+      assert.deepEqual(streams.toSorted(), [`err oh\n`, `in ${mark}\n`, `out ${mark}\n`])
+      const result = events.find((event) => event.kind === 'result' && event.command === of.command)
+      assert.ok(result?.kind === 'result' && result.status === 'error' && result.attributes?.['agentaccess.kubernetes.exit_code'] === 3)
+      const replayed = await kubectlAgentaccess('replay', events[0]!.session, '--speed', '1000')
+      assert.match(replayed.stdout, new RegExp(`^${mark}$`, 'm'))
+      assert.match(replayed.stdout, new RegExp(`terminal-${carrier}`))
+    })
+
+    test(`copies and forwarded ports over ${carrier}`, async () => {
+      const file = join(folder, 'big')
+      const copied = await sh(
+        `head -c 20000000 /dev/urandom > ${file}; $K cp ${file} web:/tmp/big && $K cp web:/tmp/big ${file}.back && cmp ${file} ${file}.back && echo same`,
+        legacy,
+      )
+      assert.match(copied.stdout, /same\n$/, copied.stderr)
+      writeFileSync(join(folder, 'listener.py'), LISTENER)
+      const asks = `(printf %s $i; sleep 0.5) | timeout 2 curl -s telnet://127.0.0.1:$port`
+      const forwarded = await sh(
+        `port=$((20000 + RANDOM % 10000)); $K exec -i web -- python3 - < ${join(folder, 'listener.py')} & sleep 2; $K port-forward web $port:8099 >/dev/null & pf=$!; sleep 2; for i in one two; do ${asks}; echo; done; kill $pf; wait`,
+        legacy,
+      )
+      assert.equal(forwarded.stdout, 'got one\ngot two\n', forwarded.stderr)
+    })
+  }
+
+  test('a forwarded port: connections and bytes; a pod that is followed; the whole session verifies', async () => {
+    const followed = await sh('timeout 3 $K logs -f web --tail=2; echo $?')
+    assert.match(followed.stdout, /^tick\ntick\ntick\n(?:tick\n)*124\n$/)
+    const events = await sessionWith('"agentaccess.kubernetes.ports"')
+    const forwards = events.flatMap((event) =>
+      event.kind === 'result' && event.attributes?.['agentaccess.kubernetes.ports'] ? [event.attributes['agentaccess.kubernetes.ports']] : [],
+    )
+    assert.deepEqual(forwards[0], { 8099: { connections: 2, bytes: 'one'.length + 'two'.length + 'got onegot two'.length } })
+    const { code, stdout } = await kubectlAgentaccess('verify', events[0]!.session)
+    assert.equal(code, 0, stdout)
+  })
+
+  test('a pod is known by its address, and needs nothing but the URL', async () => {
+    const url = 'https://cluster-agentaccess.shop.svc/api/v1/namespaces/shop/pods/web'
+    const { stdout } = await run('kubectl', ['exec', '-n', 'agents', 'claude-2', '--', 'curl', '-s', '--cacert', '/ca/ca.crt', url])
+    assert.equal((JSON.parse(stdout) as { metadata: { name: string } }).metadata.name, 'web')
+    const stranger = await run('kubectl', ['exec', '-n', 'agents', 'stranger-1', '--', 'curl', '-s', '--cacert', '/ca/ca.crt', url])
+    assert.match(stranger.stdout, /Unauthorized/, stranger.stderr)
+    await kubectl('delete', 'agentaccess', 'cluster', '-n', 'shop', '--timeout=30s')
+    await kubectl('delete', 'pod', 'web', '-n', 'shop', '--force', '--grace-period=0')
+  })
+}
