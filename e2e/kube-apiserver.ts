@@ -32,7 +32,7 @@ const AUDIT_POLICY = { apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages
 export const kubectlProgram = join(BIN, 'kubectl')
 
 export async function startKubeApiServer(scope: Scope): Promise<KubeApiServer> {
-  await ensureParts(scope, 'ours', (line) => console.error(`# ${line}`))
+  await ensureParts(scope, ['api'], (line) => console.error(`# ${line}`))
   const folder = join(scope.folder, 'kube')
   mkdirSync(folder)
   const pki = (name: string) => join(folder, 'pki', name)

@@ -9,34 +9,34 @@ export const BIN = join(BUILD, 'bin')
 /** Of the last run. */
 export const LOGS = join(BUILD, 'log')
 
-/** Who makes the cluster: we do, or kind does. What runs beside it is the same. */
-export type Maker = 'ours' | 'kind'
+/** What is wanted: an API server, a node with it, kind in place of both, what tests run beside a cluster. */
+export type PartSet = 'api' | 'node' | 'kind' | 'beside'
 
 /** Programs of Debian's packages. */
-const PACKAGES: Record<Maker | 'beside', Record<string, string>> = {
+const PACKAGES: Record<PartSet, Record<string, string>> = {
+  api: { etcd: 'etcd-server', openssl: 'openssl' },
   beside: { psql: 'postgresql-client-15', prometheus: 'prometheus', nsenter: 'util-linux' },
   kind: {},
-  ours: {
-    etcd: 'etcd-server',
+  node: {
     runc: 'runc',
     nft: 'nftables',
     conntrack: 'conntrack',
     buildah: 'buildah',
     mmdebstrap: 'mmdebstrap',
     ip: 'iproute2',
-    openssl: 'openssl',
     '/usr/lib/cni/bridge': 'containernetworking-plugins',
   },
 }
 
 /** Published programs, at a version; the longest first. */
-const MODULES: Record<Maker | 'beside', Record<string, string>> = {
+const MODULES: Record<PartSet, Record<string, string>> = {
+  api: {},
   beside: {
     versitygw: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0',
     helm: 'helm.sh/helm/v4/cmd/helm@v4.3.1',
   },
   kind: { kind: 'sigs.k8s.io/kind@v0.33.0' },
-  ours: {
+  node: {
     containerd: 'github.com/containerd/containerd/v2/cmd/containerd@v2.2.1',
     'containerd-shim-runc-v2': 'github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.2.1',
     ctr: 'github.com/containerd/containerd/v2/cmd/ctr@v2.2.1',
@@ -57,29 +57,27 @@ interface OwnModule {
 const SMALL = ['-p', '2', '-trimpath', '-ldflags=-s -w']
 
 /** Programs of modules of our own, each a folder beside this file. */
-const OWN: Record<Maker | 'beside', Record<string, OwnModule>> = {
+const OWN: Record<PartSet, Record<string, OwnModule>> = {
   beside: {
     collector: { source: 'v0.162.0', args: SMALL, target: '.' },
     // Its own `replace` does not hold in `go install`: a module of ours, with the sums that it publishes.
     jaeger: { source: 'v1.76.0', args: SMALL, target: 'github.com/jaegertracing/jaeger/cmd/jaeger' },
   },
   kind: {},
-  ours: {
-    kube: { source: KUBERNETES, args: ['-p', '2', '-trimpath', `-ldflags=-s -w ${VERSION_FLAG}`], target: '.' },
-    pause: { source: '1', args: SMALL, target: 'main.go' },
-  },
+  api: { kube: { source: KUBERNETES, args: ['-p', '2', '-trimpath', `-ldflags=-s -w ${VERSION_FLAG}`], target: '.' } },
+  node: { pause: { source: '1', args: SMALL, target: 'main.go' } },
 }
 
 /** Installs and builds what is not there yet. @throws naming what is missing, where it can't be had. */
-export async function ensureParts(scope: Scope, maker: Maker, say: (line: string) => void): Promise<void> {
+export async function ensureParts(scope: Scope, sets: readonly PartSet[], say: (line: string) => void): Promise<void> {
   mkdirSync(BIN, { recursive: true })
-  await ensurePackages(scope, { ...PACKAGES.beside, ...PACKAGES[maker] }, say)
+  const of = <T>(table: Record<PartSet, Record<string, T>>) => sets.flatMap((set) => Object.entries(table[set]))
+  await ensurePackages(scope, Object.fromEntries(of(PACKAGES)), say)
   if (!(await findProgram('go'))) throw new Error('go is missing: the cluster is built with Go 1.26 or newer')
-  for (const [name, { source, args, target }] of Object.entries({ ...OWN[maker], ...OWN.beside }))
+  for (const [name, { source, args, target }] of of(OWN))
     await build(scope, name, source, ['build', ...args, '-o', join(BIN, name), target], join(import.meta.dirname, name), say)
-  for (const [name, module] of Object.entries({ ...MODULES[maker], ...MODULES.beside }))
-    await build(scope, name, module, ['install', ...FLAGS, module], BUILD, say)
-  if (maker === 'ours') writeFileSync(join(BIN, 'kubectl'), '#!/bin/sh\nexec "$(dirname "$0")/kube" kubectl "$@"\n', { mode: 0o755 })
+  for (const [name, module] of of(MODULES)) await build(scope, name, module, ['install', ...FLAGS, module], BUILD, say)
+  if (sets.includes('api')) writeFileSync(join(BIN, 'kubectl'), '#!/bin/sh\nexec "$(dirname "$0")/kube" kubectl "$@"\n', { mode: 0o755 })
   else if (!(await findProgram('kubectl'))) throw new Error('kubectl is missing: https://kubernetes.io/docs/tasks/tools/')
 }
 

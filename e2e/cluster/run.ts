@@ -34,7 +34,7 @@ async function runToEnd(program: string, args: string[], started: (pid: number) 
 
 async function onKind(): Promise<number> {
   say('a Docker engine answers: the cluster is made by kind')
-  await ensureParts(scope, 'kind', say)
+  await ensureParts(scope, ['kind', 'beside'], say)
   ending = 'SIGTERM'
   try {
     const [program, ...args] = (await startKind(scope, say)) as [string, ...string[]]
@@ -46,7 +46,7 @@ async function onKind(): Promise<number> {
 }
 
 async function inNamespaces(): Promise<number> {
-  await ensureParts(scope, 'ours', say)
+  await ensureParts(scope, ['api', 'node', 'beside'], say)
   await ensureImages(scope, say)
   cleanNamespaces()
   rmSync(LOGS, { recursive: true, force: true })
