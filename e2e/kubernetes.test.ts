@@ -390,6 +390,7 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     ])
       assert.match(await raw('cluster', head('/api/v1/pods', ...headers)), /^HTTP\/1\.1 400 /, headers.join())
     assert.match(await raw('cluster', head('/api/v1/pods', `X-Large: ${'x'.repeat(70_000)}`)), /^HTTP\/1\.1 431 /)
+    assert.match(await raw('cluster', head('/api/v1/pods', 'Connection: content-type')), /^HTTP\/1\.1 400 /)
     assert.match(await raw('cluster', head('/api/v1/pods', 'Content-Encoding: gzip')), /^HTTP\/1\.1 415 /)
     assert.match(await raw('cluster', head('/api/v1/pods', 'Upgrade: websocket', 'Connection: Upgrade')), /^HTTP\/1\.1 501 /)
     assert.match(await raw('cluster', `TRACE / HTTP/1.1\r\nHost: x\r\n\r\n`), /^HTTP\/1\.1 405 /)

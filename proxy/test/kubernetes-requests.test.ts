@@ -84,6 +84,10 @@ describe('requests of the Kubernetes protocol', () => {
       ['GET', '/api/v1/secrets?watch=1'],
       ['GET', '/api/v1/namespaces/a/secrets?labelSelector=a%3Db'],
       ['DELETE', '/api/v1/namespaces/a/secrets'],
+      ['DELETE', '/api/v1/namespaces/a/pods'],
+      ['DELETE', '/api/v1/namespaces/a/pods/agentaccess-proxy-0'],
+      ['PATCH', '/apis/apps/v1/namespaces/a/statefulsets/agentaccess-proxy'],
+      ['POST', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/exec'],
       ['GET', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/exec'],
       ['GET', '/api/v1/namespaces/a/pods/https:agentaccess-proxy-0:8443/proxy/state'],
       ['GET', '/api/v1/namespaces/a/services/orders-agentaccess:5432/proxy/'],
@@ -96,6 +100,8 @@ describe('requests of the Kubernetes protocol', () => {
       ['GET', '/api/v1/namespaces/a/secrets/own'],
       ['GET', '/api/v1/namespaces/a/secrets?labelSelector=app.kubernetes.io%2Fmanaged-by%21%3Dagentaccess-operator'],
       ['GET', '/api/v1/namespaces/a/pods/web-0/exec'],
+      ['GET', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/log'],
+      ['DELETE', '/api/v1/namespaces/a/pods?labelSelector=app%3Dx,app.kubernetes.io/managed-by%21%3Dagentaccess-operator'],
       ['GET', '/api/v1/nodes/n/proxy/metrics'],
     ] as const)
       assert.ok(!denied(method, url), url)

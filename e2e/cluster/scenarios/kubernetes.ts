@@ -4,7 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { agentAccess, condition } from '../installation.ts'
+import { agentAccess, agentPod, condition } from '../installation.ts'
 import { CLIENT_IMAGE } from '../images.ts'
 import { apply, eventually, get, kubectl, run, type Ran } from '../kubectl.ts'
 import { kubectlAgentaccess, sessionWith, startOf } from '../sessions-in-bucket.ts'
@@ -49,7 +49,7 @@ const workload = {
 /** Listens in the pod, and answers two connections. */
 const LISTENER = `
 import socket
-s = socket.socket(); s.setsockopt(1, 2, 1); s.bind(('127.0.0.1', 8099)); s.listen()
+s = socket.socket(); s.setsockopt(1, 2, 1); s.bind(('127.0.0.1', 8099)); s.listen(); print('ready', flush=True)
 for i in range(2):
     c, _ = s.accept(); c.sendall(b'got ' + c.recv(100)); c.close()
 `
@@ -110,9 +110,7 @@ export function kubernetes(): void {
       const terminal = await sh(`script -qec "$K exec -it web -- sh -c 'test -t 0 && echo terminal-${carrier}'" /dev/null`, legacy)
       assert.match(terminal.stdout, new RegExp(`terminal-${carrier}\r\n`))
       const events = await sessionWith(Buffer.from(`${mark}\n`).toString('base64'))
-      const of = events.findLast(
-        (event) => event.kind === 'command' && JSON.stringify(event.attributes['agentaccess.kubernetes.stream.command']).includes('exit 3'),
-      )
+      const of = events.findLast((event) => event.kind === 'command' && String(event.attributes['agentaccess.kubernetes.stream.command']).includes('exit 3'))
       assert.ok(of?.kind === 'command')
       const streams = events.flatMap((event) =>
         event.kind === 'output' && event.command === of.command && event.data !== '' ? [`${event.stream} ${Buffer.from(event.data, 'base64').toString()}`] : [],
@@ -133,9 +131,16 @@ export function kubernetes(): void {
       )
       assert.match(copied.stdout, /same\n$/, copied.stderr)
       writeFileSync(join(folder, 'listener.py'), LISTENER)
+      const until = (text: string, output: string) => `for t in $(seq 100); do grep -q ${text} ${join(folder, output)} && break; sleep 0.1; done`
       const asks = `(printf %s $i; sleep 0.5) | timeout 2 curl -s telnet://127.0.0.1:$port`
       const forwarded = await sh(
-        `port=$((20000 + RANDOM % 10000)); $K exec -i web -- python3 - < ${join(folder, 'listener.py')} & sleep 2; $K port-forward web $port:8099 >/dev/null & pf=$!; sleep 2; for i in one two; do ${asks}; echo; done; kill $pf; wait`,
+        `port=$((20000 + RANDOM % 10000))
+        $K exec -i web -- python3 - < ${join(folder, 'listener.py')} > ${join(folder, 'listening')} &
+        ${until('ready', 'listening')}
+        $K port-forward web $port:8099 > ${join(folder, 'forwarding')} & pf=$!
+        ${until('Forwarding', 'forwarding')}
+        for i in one two; do ${asks}; echo; done
+        kill $pf; wait`,
         legacy,
       )
       assert.equal(forwarded.stdout, 'got one\ngot two\n', forwarded.stderr)
@@ -158,6 +163,7 @@ export function kubernetes(): void {
     const url = 'https://cluster-agentaccess.shop.svc/api/v1/namespaces/shop/pods/web'
     const { stdout } = await run('kubectl', ['exec', '-n', 'agents', 'claude-2', '--', 'curl', '-s', '--cacert', '/ca/ca.crt', url])
     assert.equal((JSON.parse(stdout) as { metadata: { name: string } }).metadata.name, 'web')
+    await agentPod('stranger-1', { serviceAccount: 'stranger' })
     const stranger = await run('kubectl', ['exec', '-n', 'agents', 'stranger-1', '--', 'curl', '-s', '--cacert', '/ca/ca.crt', url])
     assert.match(stranger.stdout, /Unauthorized/, stranger.stderr)
     await kubectl('delete', 'agentaccess', 'cluster', '-n', 'shop', '--timeout=30s')

@@ -9,6 +9,21 @@ const OURS = /^(?:agentaccess-|spool-agentaccess-)|-agentaccess$/
 const INTO_PODS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward', 'proxy', 'debug'])
 /** What a kubelet tells of itself. Everything else of it can run commands in any pod of its node. */
 const OF_KUBELET = /^(?:metrics|stats|healthz)(?:\/|$)/
+/** Kinds of what the operator makes. */
+const KINDS: ReadonlySet<string> = new Set([
+  'pods',
+  'secrets',
+  'services',
+  'configmaps',
+  'serviceaccounts',
+  'persistentvolumeclaims',
+  'statefulsets',
+  'jobs',
+  'roles',
+  'rolebindings',
+  'networkpolicies',
+  'poddisruptionbudgets',
+])
 /** With it, a list leaves out what the operator made. */
 const WITHOUT_OURS = 'app.kubernetes.io/managed-by!=agentaccess-operator'
 
@@ -21,8 +36,12 @@ function recorderIn(info: RequestInfo, query: URLSearchParams): string | undefin
   const { group, resource, subresource, rest, name } = info
   const verb = commandVerb(info)
   if (group === 'agentaccess.dev' && !READS.has(verb)) return 'what is recorded, and how, is not for agents to change'
+  const ours = KINDS.has(resource) && OURS.test(baseName(name))
+  // Tokens, shells and the like are said below for what they are.
+  if (ours && subresource === '' && !READS.has(verb)) return "the recorder's own objects are not for agents to change"
+  if (verb === 'deletecollection' && KINDS.has(resource) && !leavesOursOut(query))
+    return `all ${resource} at once could have the recorder's among them: delete by name, or with -l '${WITHOUT_OURS}'`
   if (group !== '') return undefined
-  const ours = OURS.test(baseName(name))
   switch (resource) {
     case 'pods':
     case 'services':
@@ -35,8 +54,8 @@ function recorderIn(info: RequestInfo, query: URLSearchParams): string | undefin
       return ours && subresource === 'token' ? 'tokens of the recorder are not for agents' : undefined
     case 'secrets':
       if (ours) return 'Secrets of the recorder are not for agents'
-      // A list has the values of all, and so has what remains of a list that is deleted.
-      return name === '' && (READS.has(verb) || verb === 'deletecollection') && !leavesOursOut(query)
+      // A list has the values of all.
+      return name === '' && READS.has(verb) && !leavesOursOut(query)
         ? `a list of Secrets could have those of the recorder: ask by name, or with -l '${WITHOUT_OURS}'`
         : undefined
     default:

@@ -28,6 +28,8 @@ export class Running {
   #over = false
   /** Whether any of it has gone to the API server. */
   forwarded = false
+  /** The code of its answer, once that has begun. */
+  code: number | undefined
 
   constructor(session: Session, command: number) {
     this.session = session
@@ -48,6 +50,13 @@ export class Running {
     if (this.#over || this.session.record.ended) return
     this.#over = true
     this.session.record.result(this.command, { ...fields, final: true, durationMs: this.elapsedMs })
+  }
+
+  /** The agent has gone before it had all of the answer: enough of a watch, or a change of which it can't know whether it was made. */
+  left(): void {
+    const why = { 'agentaccess.error.message': 'the client closed the connection' }
+    if (this.code === undefined) this.cut(why['agentaccess.error.message'])
+    else this.ends({ status: 'cancelled', attributes: { 'http.response.status_code': this.code, ...why } })
   }
 
   /** It ends without an answer. */
@@ -135,7 +144,7 @@ export async function exchange(request: IncomingMessage, response: ServerRespons
   response.once('close', () => {
     // The agent has gone in the middle: a watch that was enough, or a lost connection.
     if (!response.writableFinished) {
-      running?.ends({ status: 'cancelled', attributes: { 'agentaccess.error.message': 'the client closed the connection' } })
+      running?.left()
       sent?.destroy()
     }
     done()
@@ -180,6 +189,7 @@ function answered(sent: ReturnType<Upstream['request']>): Promise<IncomingMessag
 /** Passes an answer on as it comes; the last of it goes once the result is in the log. */
 export async function relay(from: IncomingMessage, to: ServerResponse, running: Running, { info, method }: Asked): Promise<void> {
   const code = from.statusCode ?? 502
+  running.code = code
   const verb = info.verb
   const reader = new ResponseReader(code, from.headers['content-type'] ?? '', verb === 'list')
   to.writeHead(code, from.statusMessage, responseHeaders(from.rawHeaders).flat())

@@ -26,6 +26,7 @@ const KEEP_ALIVE_MS = 150_000
 /** For headers and body of one request. */
 const REQUEST_MS = 300_000
 const UPSTREAMS_KEPT = 64
+const OF_CONNECTION: ReadonlySet<string> = new Set(['', 'close', 'keep-alive', 'upgrade', 'te', 'http2-settings'])
 
 export class KubernetesProtocol implements Protocol {
   readonly kind = 'kubernetes'
@@ -127,6 +128,9 @@ export class KubernetesProtocol implements Protocol {
     if (!isKnownMethod(method)) throw new Refused({ code: 405, reason: 'MethodNotAllowed', message: `method ${method} is not one of the API server's` })
     if ((headers['content-encoding'] ?? 'identity') !== 'identity')
       throw new Refused({ code: 415, reason: 'UnsupportedMediaType', message: 'a compressed request is not let through: it could not be recorded as it is' })
+    // What it names is not passed on: the API server must see what was judged.
+    if ((headers.connection ?? '').split(',').some((name) => !OF_CONNECTION.has(name.trim().toLowerCase())))
+      throw new Refused({ code: 400, reason: 'BadRequest', message: 'the Connection header names a header that would not be passed on' })
     const path = apiPath(url)
     if ('refused' in path) throw new Refused({ code: 400, reason: 'BadRequest', message: path.refused })
     if (access.config.suspended)
