@@ -64,6 +64,7 @@ verify: node_modules/.setup ## Is what is generated fresh?
 
 bench: node_modules/.setup ## Speed, as ratios to a direct connection and to PgBouncer, in one run
 	$(NODE) e2e/bench/bench.ts
+	$(NODE) e2e/bench/kubernetes.ts
 
 soak: setup ## The long form of the random tests
 	SOAK=1 $(NODE) --test $(UNIT_TESTS)

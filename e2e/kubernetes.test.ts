@@ -1,12 +1,13 @@
 // Stock kubectl through the proxy to a real kube-apiserver: it behaves as without, and everything is in the record.
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { DirectoryStore, findSessions, readEvents, type Event } from '@agentaccess/recording'
 import { makeAuthority } from './certificates.ts'
+import { BUILD } from './cluster/parts.ts'
 import { kubectlProgram, startKubeApiServer, type KubeApiServer } from './kube-apiserver.ts'
 import { freePort } from './postgres.ts'
 import { Scope, type Finished } from './scope.ts'
@@ -120,6 +121,26 @@ const varies = (text: string, namespace: string, port: number) =>
     .replaceAll(/<invalid>/g, 'AGE')
     .replaceAll(/(?:LIVE|MERGED)-\d+/g, 'DIFF')
     .replaceAll(/ +/g, ' ')
+
+const PYTHON_CLIENT = '37.0.2'
+const PYTHON_SCRIPT = `
+import json, sys
+from kubernetes import client, config, watch
+config.load_kube_config(sys.argv[1])
+api = client.CoreV1Api()
+api.create_namespaced_config_map('through', {'metadata': {'name': 'python'}, 'data': {'a': 'b'}})
+print('created')
+for event in watch.Watch().stream(api.list_namespaced_config_map, 'through', field_selector='metadata.name=python', timeout_seconds=5):
+    print('watched', event['type'], event['object'].metadata.name)
+    break
+print('patched', api.patch_namespaced_config_map('python', 'through', {'data': {'a': 'one'}}).data['a'])
+try:
+    api.delete_namespaced_config_map('python', 'through')
+except client.ApiException as refused:
+    said = json.loads(refused.body)
+    print('denied', refused.status, said['reason'], said['message'].split(': ')[1])
+print('listed', any(one.metadata.name == 'python' for one in api.list_namespaced_config_map('through', limit=100).items))
+`
 
 describe('the Kubernetes protocol', { timeout: 900_000 }, () => {
   const scope = new Scope('kubernetes')
@@ -336,6 +357,25 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     assert.equal(impersonatedUser?.username, 'agent:claude')
     assert.match(impersonatedUser?.extra?.['agentaccess.dev/session']?.[0] ?? '', /^[0-9a-f-]{36}$/)
     await eventually(async () => (await sessions('impersonated')).flat().some((event) => event.kind === 'connection.refused'))
+  })
+
+  test("Python's client library: objects, a watch, a patch, a denial", async () => {
+    const library = join(BUILD, `python-kubernetes-${PYTHON_CLIENT}`)
+    if (!existsSync(join(library, 'kubernetes'))) {
+      const { code, stderr } = await scope.run('python3', ['-m', 'pip', 'install', '--quiet', '--target', library, `kubernetes==${PYTHON_CLIENT}`])
+      assert.equal(code, 0, `MISSING: Python's pip, or the package kubernetes==${PYTHON_CLIENT}: ${stderr}`)
+    }
+    const run = (config: string) => scope.run('python3', ['-c', PYTHON_SCRIPT, config], { env: { ...process.env, PYTHONPATH: library } })
+    const { code, stdout, stderr } = await run(kubeconfig('judged', undefined, '/tasks/PYTHON-1'))
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(stdout.trim().split('\n'), [
+      'created',
+      'watched ADDED python',
+      'patched one',
+      'denied 403 Forbidden nothing is deleted here',
+      'listed True',
+    ])
+    await commandWith('judged', 'patch /api/v1/namespaces/through/configmaps/python')
   })
 
   test('a session in which nothing is under way ends; what comes later is another one', async () => {

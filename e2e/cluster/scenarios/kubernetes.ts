@@ -159,6 +159,23 @@ export function kubernetes(): void {
     assert.equal(code, 0, stdout)
   })
 
+  test('attach; kubectl killed in the middle, and the pod: each is in the record with its end', async () => {
+    const attached = await sh('timeout 3 $K attach web')
+    assert.match(attached.stdout, /^tick$/m, attached.stderr)
+    await sh(`$K exec web -- sh -c 'echo begun; sleep 61' & sleep 2; kill -9 $!`)
+    const killed = await sessionWith('sleep 61')
+    const command = killed.find((event) => event.kind === 'command' && String(event.attributes['agentaccess.kubernetes.stream.command']).includes('sleep 61'))
+    const result = killed.find((event) => event.kind === 'result' && event.command === command?.seq)
+    assert.ok(result?.kind === 'result' && result.status === 'cancelled', JSON.stringify(result))
+    const pod = { ...workload, metadata: { name: 'short', namespace: 'shop' } }
+    await apply(pod)
+    await kubectl('wait', '--for=condition=Ready', 'pod/short', '-n', 'shop', '--timeout=60s')
+    await sh(`$K exec short -- sh -c 'echo begun; sleep 62' & sleep 2; kubectl delete pod short -n shop --force --grace-period=0; wait`)
+    const events = await sessionWith('sleep 62')
+    const last = events.findLast((event) => event.kind === 'result' && event.attributes?.['http.response.status_code'] === 101)
+    assert.ok(last?.kind === 'result' && last.status !== 'ok', JSON.stringify(last))
+  })
+
   test('a pod is known by its address, and needs nothing but the URL', async () => {
     const url = 'https://cluster-agentaccess.shop.svc/api/v1/namespaces/shop/pods/web'
     const { stdout } = await run('kubectl', ['exec', '-n', 'agents', 'claude-2', '--', 'curl', '-s', '--cacert', '/ca/ca.crt', url])

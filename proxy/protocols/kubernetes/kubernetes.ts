@@ -41,7 +41,6 @@ export class KubernetesProtocol implements Protocol {
       keepAliveTimeout: KEEP_ALIVE_MS,
       requestTimeout: REQUEST_MS,
       insecureHTTPParser: false,
-      noDelay: true,
     })
     this.#server.on('request', (request, response) => void this.#request(request, response))
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
@@ -54,6 +53,7 @@ export class KubernetesProtocol implements Protocol {
 
   async serve(plain: Socket, access: Access): Promise<void> {
     plain.on('error', () => {})
+    plain.setNoDelay(true)
     plain.setKeepAlive(true, 30_000)
     const timer = setTimeout(() => plain.destroy(), HANDSHAKE_MS)
     try {
