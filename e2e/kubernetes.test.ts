@@ -178,6 +178,7 @@ ${spec}
         'judged',
       ) +
       manifest(`  ${target}, impersonate: true, sessionIdle: 1s}}`, 'impersonated') +
+      manifest(`  ${target}}}\n  recording: {results: Full, outputCap: 2Ki, redact: ['card-\\d+']}`, 'full') +
       `{apiVersion: v1, kind: Secret, metadata: {name: tokens, namespace: shop}, stringData: {claude: ${TOKEN}}}
 ---
 apiVersion: v1
@@ -187,7 +188,7 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
 `
     const file = join(scope.folder, 'accesses.yaml')
     writeFileSync(file, text)
-    for (const name of ['cluster', 'judged', 'impersonated']) ports.set(name, await freePort())
+    for (const name of ['cluster', 'judged', 'impersonated', 'full']) ports.set(name, await freePort())
     const authority = await makeAuthority('agents')
     const { cert, key } = await authority.issue('robot')
     for (const [name, pem] of Object.entries({ ca: authority.cert, cert, key })) writeFileSync(certificate(name), pem)
@@ -357,6 +358,30 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     assert.equal(impersonatedUser?.username, 'agent:claude')
     assert.match(impersonatedUser?.extra?.['agentaccess.dev/session']?.[0] ?? '', /^[0-9a-f-]{36}$/)
     await eventually(async () => (await sessions('impersonated')).flat().some((event) => event.kind === 'connection.refused'))
+  })
+
+  test('with full results answers are recorded up to the cap, without what is redacted, and those of Secrets never', async () => {
+    await api.admin('create', 'configmap', 'answered', '-n', 'through', '--from-literal=a=card-123456')
+    await api.admin('create', 'configmap', 'large', '-n', 'through', `--from-literal=a=${'x'.repeat(9000)}`)
+    await api.admin('create', 'secret', 'generic', 'asked', '-n', 'through', '--from-literal=a=never-recorded')
+    const config = kubeconfig('full')
+    assert.match((await kubectl(config, 'get', 'configmap', 'answered', '-n', 'through', '-o', 'yaml')).stdout, /card-123456/)
+    for (const args of [
+      ['configmap', 'large'],
+      ['secret', 'asked'],
+    ])
+      await kubectl(config, 'get', ...args, '-n', 'through', '-o', 'yaml')
+    await commandWith('full', '/secrets/asked')
+    const events = (await sessions('full')).flat()
+    const printed = (text: string) => {
+      const command = events.find((event) => event.kind === 'command' && String(event.attributes['agentaccess.command.text']).includes(text))
+      const of = events.filter((event) => (event.kind === 'output' || event.kind === 'output.capped') && event.command === command?.seq)
+      return of.map((event) => (event.kind === 'output' ? Buffer.from(event.data, 'base64').toString() : 'CAPPED')).join('')
+    }
+    assert.match(printed('/configmaps/answered'), /"name":"answered"[^]*\[REDACTED\]/)
+    assert.equal(printed('/configmaps/large').length, 2048 + 'CAPPED'.length)
+    assert.equal(printed('/secrets/asked'), '')
+    assert.ok(!JSON.stringify(events).includes(Buffer.from('never-recorded').toString('base64')))
   })
 
   test("Python's client library: objects, a watch, a patch, a denial", async () => {

@@ -80,6 +80,8 @@ export interface RecordingConfig {
   durability: 'Written' | 'Synced'
   /** RE2 patterns: what they match is not recorded. */
   redact: string[]
+  /** Bytes of each answer that are recorded, too; undefined: none. */
+  resultsCap?: number
   /** Bytes. */
   maxCommandBytes: number
   /** Bytes. */

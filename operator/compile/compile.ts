@@ -56,6 +56,7 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup, abiliti
       redact: spec.recording.redact ?? [],
       maxCommandBytes: quantity(spec.recording.maxCommandBytes),
       spoolQuota: quantity(spec.recording.spoolQuota),
+      ...(spec.recording.results === 'Full' ? { resultsCap: quantity(spec.recording.outputCap) } : {}),
       ...(spec.recording.retention === undefined ? {} : { retentionMs: duration(spec.recording.retention) }),
     },
     suspended: spec.suspended,

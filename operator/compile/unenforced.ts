@@ -61,10 +61,14 @@ const checks: Unenforced[] = [
     find: ({ spec }) => (spec.policy.limits ? ['spec', 'policy', 'limits'] : undefined),
     instead: 'write a rule over session.rows or session.commands',
   },
-  { name: 'results: Full', find: ({ spec }) => (spec.recording.results === 'Full' ? ['spec', 'recording', 'results'] : undefined), instead: 'use Summary' },
+  {
+    name: 'results: Full',
+    find: ({ spec }) => (spec.recording.results === 'Full' && !spec.target.kubernetes ? ['spec', 'recording', 'results'] : undefined),
+    instead: 'use Summary',
+  },
   {
     name: 'outputCap',
-    find: ({ spec }) => (spec.recording.outputCap === '1Mi' ? undefined : ['spec', 'recording', 'outputCap']),
+    find: ({ spec }) => (spec.recording.outputCap === '1Mi' || spec.recording.results === 'Full' ? undefined : ['spec', 'recording', 'outputCap']),
     instead: 'leave it out: it belongs to results Full',
   },
   {

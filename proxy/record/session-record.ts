@@ -154,6 +154,11 @@ export class SessionRecord {
     return this.#write('output', `,"command":${command},"stream":"${stream}","offsetMs":${Math.round(offsetMs)},"data":"${data.toString('base64')}"${beside}`)
   }
 
+  /** What follows of a command's output is not recorded. */
+  outputCapped(command: number): number {
+    return this.#write('output.capped', `,"command":${command}`)
+  }
+
   policyChanged(revision: string): number {
     return this.#write('policy.changed', `,"revision":${JSON.stringify(revision)}`)
   }

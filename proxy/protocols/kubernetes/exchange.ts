@@ -6,6 +6,7 @@ import type { ResultFields } from '../../record/session-record.ts'
 import type { Activity } from '../../activity.ts'
 import { readBody } from './body.ts'
 import { commandOf, type Asked } from './command.ts'
+import { keptAnswer } from './kept-answer.ts'
 import { ResponseReader } from './response-reader.ts'
 import { Refused, statusBody, type Refusal } from './status.ts'
 import { responseHeaders, type OnBehalf, type Upstream } from './upstream.ts'
@@ -30,6 +31,8 @@ export class Running {
   forwarded = false
   /** The code of its answer, once that has begun. */
   code: number | undefined
+  /** Records what there still is to say. */
+  beforeEnd: (() => void) | undefined
 
   constructor(session: Session, command: number) {
     this.session = session
@@ -49,6 +52,7 @@ export class Running {
   ends(fields: Omit<ResultFields, 'final' | 'durationMs'>): void {
     if (this.#over || this.session.record.ended) return
     this.#over = true
+    this.beforeEnd?.()
     this.session.record.result(this.command, { ...fields, final: true, durationMs: this.elapsedMs })
   }
 
@@ -187,16 +191,20 @@ function answered(sent: ReturnType<Upstream['request']>): Promise<IncomingMessag
 }
 
 /** Passes an answer on as it comes; the last of it goes once the result is in the log. */
-export async function relay(from: IncomingMessage, to: ServerResponse, running: Running, { info, method }: Asked): Promise<void> {
+export async function relay(from: IncomingMessage, to: ServerResponse, running: Running, asked: Asked): Promise<void> {
+  const { info, method } = asked
   const code = from.statusCode ?? 502
   running.code = code
   const verb = info.verb
   const reader = new ResponseReader(code, from.headers['content-type'] ?? '', verb === 'list')
+  const kept = keptAnswer(running, asked)
+  running.beforeEnd = () => kept?.record()
   to.writeHead(code, from.statusMessage, responseHeaders(from.rawHeaders).flat())
   // A watch has an answer before it has an event.
   to.flushHeaders()
   for await (const chunk of from as AsyncIterable<Buffer>) {
     reader.add(chunk)
+    kept?.add(chunk)
     if (to.destroyed) return
     if (method !== 'HEAD' && !to.write(chunk)) await drained(to)
   }
