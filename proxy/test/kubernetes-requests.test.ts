@@ -65,6 +65,8 @@ describe('requests of the Kubernetes protocol', () => {
       '*',
       'http://a/b',
       '/a?dryRun=All&dryRun=',
+      '/a?watch=1;x',
+      '/a?b=%zz',
       '/ä',
     ])
       assert.ok('refused' in apiPath(url), url)
@@ -83,6 +85,7 @@ describe('requests of the Kubernetes protocol', () => {
       ['GET', '/api/v1/namespaces/a/secrets'],
       ['GET', '/api/v1/secrets?watch=1'],
       ['GET', '/api/v1/namespaces/a/secrets?labelSelector=a%3Db'],
+      ['GET', '/api/v1/namespaces/a/secrets?labelSelector=a+notin+(b,app.kubernetes.io/managed-by%21%3Dagentaccess-operator)'],
       ['DELETE', '/api/v1/namespaces/a/secrets'],
       ['DELETE', '/api/v1/namespaces/a/pods'],
       ['DELETE', '/api/v1/namespaces/a/pods/agentaccess-proxy-0'],

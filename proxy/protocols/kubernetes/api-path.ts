@@ -34,6 +34,8 @@ export function apiPath(url: string): ApiPath {
     // Letters and digits need no escape: one that has it is there to be read in two ways.
     if (/%(?:2d|2e|5f|7e|3[0-9]|[46][1-9a-f]|[57][0-9a])/i.test(segment)) return { refused: 'the path has an escape where none is needed' }
   }
+  // Go drops what has one of these, others read it as it stands.
+  if (search.includes(';') || /%(?![0-9a-f]{2})/i.test(search)) return { refused: 'the query has a semicolon or an escape that is none' }
   const query = new URLSearchParams(search)
   // Which of two is meant, is a matter of who reads it.
   for (const name of SINGLE) if (query.getAll(name).length > 1) return { refused: `the query has ${name} more than once` }

@@ -66,8 +66,10 @@ function recorderIn(info: RequestInfo, query: URLSearchParams): string | undefin
 /** Of `https:name:port`, as the API server takes it where a request goes on to a pod, Service or node. */
 const baseName = (name: string): string => name.replace(/^https?:/, '').replace(/:[^:]*$/, '')
 
+/** A set in parentheses has commas that part no terms. */
 const leavesOursOut = (query: URLSearchParams): boolean =>
   query.getAll('labelSelector').length === 1 &&
+  !query.get('labelSelector')!.includes('(') &&
   query
     .get('labelSelector')!
     .split(',')

@@ -133,7 +133,7 @@ function ended(state: TraceState, { command, status, final, attributes = {} }: R
   if (!final) return
   delete state.open[command]
   const { start, attributes: of, decision, error } = found
-  const operation = textOf(of['db.operation.name']) ?? (found.statement ? 'PREPARE' : 'command')
+  const operation = textOf(of['db.operation.name']) ?? textOf(of['agentaccess.command.text'])?.split(' ')[0] ?? (found.statement ? 'PREPARE' : 'command')
   const made = span(state, command, operation, start, Math.max(start, time), {
     ...state.common,
     ...of,
