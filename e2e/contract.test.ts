@@ -8,6 +8,8 @@ import { Policy } from '@agentaccess/proxy/decide'
 import { Agents, Door, Sessions, type Access, type Protocol } from '@agentaccess/proxy/seam'
 import { Recorder, Redactor, Spool } from '@agentaccess/proxy/record'
 import { Shipper, ShipState } from '@agentaccess/proxy/ship'
+import type { TargetConfig } from '@agentaccess/proxy/config'
+import { KubernetesProtocol } from '@agentaccess/proxy/protocols/kubernetes'
 import { PostgresProtocol } from '@agentaccess/proxy/protocols/postgres'
 import {
   chainStart,
@@ -23,6 +25,7 @@ import {
 import { contract, type Connection, type Subject } from './contract.ts'
 import { FakeProtocol, type Approver } from './fake-protocol.ts'
 import { accessFor, makeRole, TOKEN } from './harness.ts'
+import { startKubeApiServer } from './kube-apiserver.ts'
 import { startPostgres, type PostgresServer } from './postgres.ts'
 import { Scope } from './scope.ts'
 import { build, errorCode, messages, types, WireClient } from './wire-client.ts'
@@ -41,7 +44,7 @@ interface Stage {
 }
 
 /** A protocol on a listening port, with a recorder whose disk can be broken, and without a shipper until the end. */
-async function stage(serve: Pick<Protocol, 'serve'>, targetPort: number): Promise<Stage> {
+async function stage(serve: Pick<Protocol, 'serve'>, targetPort: number, target?: TargetConfig): Promise<Stage> {
   const folder = join(scope.folder, `stage-${serial++}`)
   let broken = false
   const spool = new Spool(join(folder, 'spool'), {
@@ -56,7 +59,8 @@ async function stage(serve: Pick<Protocol, 'serve'>, targetPort: number): Promis
   const state = new ShipState(join(folder, 'spool'))
   const spoolId = state.spoolId()
   const recorder = new Recorder({ spool, spoolId, signer, ledger: { seq: 0, head: chainStart('ledger', spoolId), signedThrough: 0, lastN: 0 } })
-  const config = accessFor(targetPort, { policy: { default: 'Allow', rules } })
+  const ofPostgres = accessFor(targetPort, { policy: { default: 'Allow', rules } })
+  const config = target ? { ...ofPostgres, target } : ofPostgres
   const access: Access = {
     config,
     policy: new Policy(config.policy, 'r1'),
@@ -181,6 +185,47 @@ describe('contract', () => {
         return [...server.log().matchAll(/LOG: {2}statement: (.*)/g)].map(([, text]) => text!).filter((text) => text.includes(run))
       },
     }
+  })
+
+  test("kubernetes: what can't be recorded is not forwarded, and says so", async () => {
+    const api = await startKubeApiServer(scope)
+    const { clusters, users } = JSON.parse(api.kubeconfig) as { clusters: { cluster: Record<string, string> }[]; users: { user: Record<string, string> }[] }
+    const pem = (base64: string | undefined) => Buffer.from(base64!, 'base64').toString()
+    const { user } = users[0]!
+    const target: TargetConfig = {
+      kind: 'kubernetes',
+      host: '127.0.0.1',
+      port: api.port,
+      path: '',
+      ca: pem(clusters[0]!.cluster['certificate-authority-data']),
+      credentials: { kind: 'certificate', certificate: pem(user['client-certificate-data']), privateKey: pem(user['client-key-data']) },
+      impersonate: false,
+      sessionIdleMs: 60_000,
+    }
+    const staged = await stage(new KubernetesProtocol(), 0, target)
+    const ask = async (n: number) => {
+      const answer = await fetch(`http://127.0.0.1:${staged.port}/api/v1/namespaces/default?n=${n}`, { headers: { authorization: `Bearer ${TOKEN}` } })
+      return { status: answer.status, text: await answer.text() }
+    }
+    assert.equal((await ask(1)).status, 200)
+    staged.breakRecorder(true)
+    const refused = await ask(2)
+    assert.equal(refused.status, 503)
+    assert.match(refused.text, /can't be recorded, so it is not let through: the spool can't be written/)
+    assert.equal((await ask(3)).status, 503)
+    staged.breakRecorder(false)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    assert.equal((await ask(4)).status, 200)
+    const reached = api.audit().flatMap(({ requestURI }) => /default\?n=(\d)/.exec(requestURI)?.[1] ?? [])
+    assert.deepEqual(reached, ['1', '4'])
+    const [events] = await staged.recorded()
+    // A request that was in hand when the disk broke has a result, too: it was not executed.
+    const statuses = events!.flatMap((event) => (event.kind === 'result' ? [event.status] : event.kind === 'decision' ? [event.rule] : []))
+    assert.deepEqual(
+      statuses.filter((status) => status !== 'not executed'),
+      ['ok', 'built-in/cannot-record', 'ok'],
+    )
+    assert.deepEqual(await staged.verify(), ['whole'])
   })
 
   test('a session that many connections share, with commands that interleave and one that is held for a person', async () => {
