@@ -464,6 +464,7 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
       /^HTTP\/1\.1 413 /,
     )
     assert.equal(ofOurs(), before)
+    await eventually(async () => (await sessions('judged')).flat().some((event) => event.kind === 'decision' && event.rule === 'built-in/too-large'))
     const twice = '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"q"},"metadata":{"labels":{"tier":"prod"}},"spec":{}}'
     const post = head('/api/v1/namespaces/through/pods', 'Content-Type: application/json', `Content-Length: ${twice.length}`).replace('GET', 'POST')
     assert.match(await raw('judged', post + twice), /^HTTP\/1\.1 403 [^]*twice in one object/)

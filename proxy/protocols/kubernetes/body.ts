@@ -20,7 +20,7 @@ export interface Body {
   attributes: Record<string, unknown>
 }
 
-const NONE: Body = { value: {}, name: '', labels: {}, attributes: {} }
+export const NO_BODY: Body = { value: {}, name: '', labels: {}, attributes: {} }
 const REDACTED = '[REDACTED]'
 /** Where kubectl keeps a copy of the whole object. */
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration'
@@ -28,11 +28,11 @@ const MAX_ALIASES = 100
 
 /** `record`: whether more of it than size and hash may be in the record. */
 export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, record: boolean): Body {
-  if (bytes.length === 0) return NONE
+  if (bytes.length === 0) return NO_BODY
   const attributes: Record<string, unknown> = { 'http.request.body.size': bytes.length, 'agentaccess.request.body.sha256': sha256Hex(bytes) }
   const mediaType = contentType.split(';')[0]!.trim().toLowerCase()
   // Not the API server's to read: what is sent to a pod, a Service or a node through it.
-  if (info.resource === '' || info.subresource === 'proxy') return { ...NONE, attributes }
+  if (info.resource === '' || info.subresource === 'proxy') return { ...NO_BODY, attributes }
   let value: unknown
   try {
     // What it is, the API server tells from its first bytes, too.
@@ -44,7 +44,7 @@ export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, 
     else if (mediaType === '' || mediaType === 'application/json' || mediaType.endsWith('+json')) value = parseStrictJson(bytes)
     else throw new SyntaxError(`its media type is ${mediaType}`)
   } catch (error) {
-    return { ...NONE, unreadable: `the body can't be read: ${error instanceof Error ? error.message : String(error)}`, attributes }
+    return { ...NO_BODY, unreadable: `the body can't be read: ${error instanceof Error ? error.message : String(error)}`, attributes }
   }
   if (record) attributes['agentaccess.request.body'] = JSON.stringify(withoutSecrets(value, info))
   const metadata = isObject(value) && isObject(value.metadata) ? value.metadata : {}

@@ -40,7 +40,7 @@ export function commandOf({ method, path, query, info, userAgent }: Asked, body:
     ...(fieldManager ? { 'agentaccess.kubernetes.field_manager': fieldManager } : {}),
     ...(userAgent === undefined ? {} : { 'user_agent.original': userAgent }),
     ...streamAttributes(verb, query),
-    'agentaccess.kubernetes.audit_id': auditId,
+    ...(auditId === '' ? {} : { 'agentaccess.kubernetes.audit_id': auditId }),
     ...body.attributes,
   }
   const facts: CommandFacts = {

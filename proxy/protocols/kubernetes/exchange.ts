@@ -4,7 +4,7 @@ import { v4 as uuidv4 } from 'uuid'
 import type { Session } from '../../session.ts'
 import type { ResultFields } from '../../record/session-record.ts'
 import type { Activity } from '../../activity.ts'
-import { readBody } from './body.ts'
+import { NO_BODY, readBody } from './body.ts'
 import { commandOf, type Asked } from './command.ts'
 import { keptAnswer } from './kept-answer.ts'
 import { ResponseReader } from './response-reader.ts'
@@ -69,6 +69,9 @@ export class Running {
   }
 }
 
+/** A body that has not come by then does not come. */
+const BODY_MS = 300_000
+
 /** All of a request's body. @throws Refused where it is larger */
 async function gather(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = () =>
@@ -78,14 +81,19 @@ async function gather(request: IncomingMessage, maxBytes: number): Promise<Buffe
       message: `the request's body is larger than ${maxBytes} bytes, which recording.maxCommandBytes allows`,
     })
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
+  const timer = setTimeout(() => request.destroy(), BODY_MS)
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxBytes) throw tooLarge()
-    chunks.push(chunk)
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > maxBytes) throw tooLarge()
+      chunks.push(chunk)
+    }
+    return Buffer.concat(chunks)
+  } finally {
+    clearTimeout(timer)
   }
-  return Buffer.concat(chunks)
 }
 
 /** Resolves once all that was recorded before is in the log. @throws Refused */
@@ -122,6 +130,14 @@ export async function admit(
   }
   await recorded(session)
   return running
+}
+
+/** What is refused for its size is a command, too: all of it but the body. */
+function recordTooLarge({ session, asked }: ExchangeOptions, { code, message }: Refusal): void {
+  if (session.record.ended || session.blocked() !== undefined) return
+  const running = new Running(session, session.record.command(commandOf(asked, NO_BODY, '').attributes))
+  session.record.decision(running.command, { action: 'deny', rule: 'built-in/too-large', message, revision: session.access.policy.revision })
+  running.ends({ status: 'denied', attributes: { 'http.response.status_code': code, 'agentaccess.rule': 'built-in/too-large' } })
 }
 
 /** As RBAC's: `pods "x" is forbidden: …`. */
@@ -168,6 +184,7 @@ export async function exchange(request: IncomingMessage, response: ServerRespons
     await relay(await answered(sent), response, running, asked)
   } catch (error) {
     const refusal = refusalOf(error)
+    if (!running && refusal.code === 413) recordTooLarge(options, refusal)
     running?.ends({
       status: running.forwarded ? 'outcome unknown' : 'not executed',
       attributes: { 'http.response.status_code': refusal.code, 'error.type': refusal.reason, 'agentaccess.error.message': refusal.message },

@@ -19,12 +19,11 @@ import { stream } from './stream.ts'
 import { Upstream } from './upstream.ts'
 
 const TLS_HANDSHAKE = 0x16
+/** For the TLS handshake and the first request. */
 const HANDSHAKE_MS = 30_000
 const MAX_HEADER_BYTES = 64 * 1024
 /** Longer than clients keep idle connections: they close them, not we. */
 const KEEP_ALIVE_MS = 150_000
-/** For headers and body of one request. */
-const REQUEST_MS = 300_000
 const UPSTREAMS_KEPT = 64
 const OF_CONNECTION: ReadonlySet<string> = new Set(['', 'close', 'keep-alive', 'upgrade', 'te', 'http2-settings'])
 
@@ -33,13 +32,14 @@ export class KubernetesProtocol implements Protocol {
   readonly defaultPort = 6443
   readonly #server: Server
   readonly #accesses = new WeakMap<Socket, Access>()
+  /** What is called once a connection has said what it wants. */
+  readonly #asked = new WeakMap<Socket, () => void>()
   readonly #upstreams = new Map<string, Upstream>()
 
   constructor() {
     this.#server = createServer({
       maxHeaderSize: MAX_HEADER_BYTES,
       keepAliveTimeout: KEEP_ALIVE_MS,
-      requestTimeout: REQUEST_MS,
       insecureHTTPParser: false,
     })
     this.#server.on('request', (request, response) => void this.#request(request, response))
@@ -60,9 +60,9 @@ export class KubernetesProtocol implements Protocol {
       const socket = await this.#secured(plain, access)
       if (!socket) return
       this.#accesses.set(socket, access)
+      this.#asked.set(socket, () => clearTimeout(timer))
       this.#server.emit('connection', socket)
       socket.resume()
-      clearTimeout(timer)
       await new Promise((resolve) => plain.once('close', resolve))
     } catch {
       plain.destroy()
@@ -102,6 +102,7 @@ export class KubernetesProtocol implements Protocol {
 
   async #request(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const access = this.#accesses.get(request.socket)!
+    this.#asked.get(request.socket)?.()
     try {
       await exchange(request, response, await this.#begin(request, access))
     } catch (error) {
@@ -112,6 +113,7 @@ export class KubernetesProtocol implements Protocol {
 
   async #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const access = this.#accesses.get(socket)!
+    this.#asked.get(socket)?.()
     socket.on('error', () => {})
     try {
       await stream(request, socket, head, await this.#begin(request, access))
@@ -223,9 +225,7 @@ export class KubernetesProtocol implements Protocol {
     const refused =
       error.code === 'HPE_HEADER_OVERFLOW'
         ? new Refused({ code: 431, reason: 'BadRequest', message: `the headers are larger than ${MAX_HEADER_BYTES} bytes` })
-        : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-          ? new Refused({ code: 408, reason: 'Timeout', message: 'the request did not come in time' })
-          : new Refused({ code: 400, reason: 'BadRequest', message: `not a request of HTTP/1.1: ${error.message}` })
+        : new Refused({ code: 400, reason: 'BadRequest', message: `not a request of HTTP/1.1: ${error.message}` })
     this.#recordRefusal(socket, access, refused)
     answer(socket, refused.refusal)
   }

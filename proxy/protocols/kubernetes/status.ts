@@ -2,14 +2,13 @@
 // https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
 
 export interface Refusal {
-  code: 400 | 401 | 403 | 405 | 408 | 413 | 415 | 431 | 501 | 502 | 503
+  code: 400 | 401 | 403 | 405 | 413 | 415 | 431 | 501 | 502 | 503
   /** As in the API's own: what clients tell apart. */
   reason:
     | 'BadRequest'
     | 'Unauthorized'
     | 'Forbidden'
     | 'MethodNotAllowed'
-    | 'Timeout'
     | 'RequestEntityTooLarge'
     | 'UnsupportedMediaType'
     | 'NotImplemented'

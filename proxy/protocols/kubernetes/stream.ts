@@ -107,6 +107,9 @@ class Streaming {
     client.once('close', () => void this.#after(() => this.#end('the client closed the connection')))
     target.once('close', () => void this.#after(() => this.#end(undefined)))
     for (const socket of [client, target]) socket.on('error', () => {})
+    // It went while the upgrade was under way, and says so no more.
+    if (client.destroyed) this.#end('the client closed the connection')
+    else if (target.destroyed) this.#end(undefined)
     return this.#finished
   }
 
