@@ -26,7 +26,8 @@ describe('on a cluster', { timeout: 1_500_000 }, () => {
   describe('changes', () => changes(installed))
   describe('protection', () => protection(installed))
   describe('outside', () => outside())
-  describe('kubernetes', () => kubernetes())
   describe('faults', () => faults(installed))
+  // Behind what reads all evidence again and again: streams are large.
+  describe('kubernetes', () => kubernetes())
   describe('lifecycle', () => lifecycle(installed))
 })

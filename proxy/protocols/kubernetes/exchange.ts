@@ -69,6 +69,8 @@ export class Running {
   }
 }
 
+const NOTHING = Buffer.alloc(0)
+
 /** A body that has not come by then does not come. */
 const BODY_MS = 300_000
 
@@ -80,7 +82,9 @@ async function gather(request: IncomingMessage, maxBytes: number): Promise<Buffe
       reason: 'RequestEntityTooLarge',
       message: `the request's body is larger than ${maxBytes} bytes, which recording.maxCommandBytes allows`,
     })
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
+  const { 'content-length': length, 'transfer-encoding': coding } = request.headers
+  if (length === undefined && coding === undefined) return NOTHING
+  if (Number(length ?? 0) > maxBytes) throw tooLarge()
   const timer = setTimeout(() => request.destroy(), BODY_MS)
   const chunks: Buffer[] = []
   let size = 0
