@@ -106,3 +106,16 @@ function withData(kubeconfig: string): string {
     return `"${field}-data":"${readFileSync(path).toString('base64')}"`
   })
 }
+
+/** What kubectl needs to know of one cluster and one user. */
+export function kubeconfigText(cluster: object, user: object): string {
+  const context = { name: 'c', context: { cluster: 'c', user: 'u' } }
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'c', cluster }],
+    users: [{ name: 'u', user }],
+    contexts: [context],
+    'current-context': 'c',
+  })
+}

@@ -8,7 +8,7 @@ import { connect as connectTls } from 'node:tls'
 import { DirectoryStore, findSessions, readEvents, type Event } from '@agentaccess/recording'
 import { makeAuthority } from './certificates.ts'
 import { BUILD } from './cluster/parts.ts'
-import { kubectlProgram, startKubeApiServer, type KubeApiServer } from './kube-apiserver.ts'
+import { kubeconfigText, kubectlProgram, startKubeApiServer, type KubeApiServer } from './kube-apiserver.ts'
 import { freePort } from './postgres.ts'
 import { Scope, type Finished } from './scope.ts'
 import { startServe, type ServeProcess } from './serve-process.ts'
@@ -202,18 +202,7 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
   function kubeconfig(access: string, user: object = { token: TOKEN }, task = ''): string {
     const file = join(scope.folder, `kubeconfig-${access}-${Math.random().toString(36).slice(2)}`)
     const cluster = { server: `https://127.0.0.1:${portOf(access)}${task}`, 'certificate-authority': serve.ca }
-    const context = { name: 'c', context: { cluster: 'c', user: 'u' } }
-    writeFileSync(
-      file,
-      JSON.stringify({
-        apiVersion: 'v1',
-        kind: 'Config',
-        clusters: [{ name: 'c', cluster }],
-        users: [{ name: 'u', user }],
-        contexts: [context],
-        'current-context': 'c',
-      }),
-    )
+    writeFileSync(file, kubeconfigText(cluster, user))
     return file
   }
   const kubectl = (config: string, ...args: string[]): Promise<Finished> =>
@@ -366,6 +355,8 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     await api.admin('create', 'secret', 'generic', 'asked', '-n', 'through', '--from-literal=a=never-recorded')
     const config = kubeconfig('full')
     assert.match((await kubectl(config, 'get', 'configmap', 'answered', '-n', 'through', '-o', 'yaml')).stdout, /card-123456/)
+    // Redacted as it is meant, however it is written.
+    await kubectl(config, 'get', '--raw', '/api/v1/namespaces/through/configmaps?labelSelector=a%3D%63ard-777')
     for (const args of [
       ['configmap', 'large'],
       ['secret', 'asked'],
@@ -381,6 +372,8 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     assert.match(printed('/configmaps/answered'), /"name":"answered"[^]*\[REDACTED\]/)
     assert.equal(printed('/configmaps/large').length, 2048 + 'CAPPED'.length)
     assert.equal(printed('/secrets/asked'), '')
+    assert.match(JSON.stringify(commands(events)), /labelSelector=a=\[REDACTED\]/)
+    assert.ok(!JSON.stringify(events).includes('ard-777'))
     assert.ok(!JSON.stringify(events).includes(Buffer.from('never-recorded').toString('base64')))
   })
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import { Agent as HttpAgent, request as httpRequest } from 'node:http'
 import { join } from 'node:path'
-import { kubectlProgram, startKubeApiServer } from '../kube-apiserver.ts'
+import { kubeconfigText, kubectlProgram, startKubeApiServer } from '../kube-apiserver.ts'
 import { freePort } from '../postgres.ts'
 import { Scope } from '../scope.ts'
 import { startServe } from '../serve-process.ts'
@@ -95,18 +95,7 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
   const config = (name: string, server: string, user: object) => {
     const file = join(scope.folder, name)
     const cluster = { server, ...(server.startsWith('https') ? { 'insecure-skip-tls-verify': true } : {}) }
-    const context = { name: 'c', context: { cluster: 'c', user: 'u' } }
-    writeFileSync(
-      file,
-      JSON.stringify({
-        apiVersion: 'v1',
-        kind: 'Config',
-        clusters: [{ name: 'c', cluster }],
-        users: [{ name: 'u', user }],
-        contexts: [context],
-        'current-context': 'c',
-      }),
-    )
+    writeFileSync(file, kubeconfigText(cluster, user))
     return file
   }
   const admin = (JSON.parse(api.kubeconfig) as { users: { user: Record<string, string> }[] }).users[0]!.user

@@ -26,7 +26,8 @@ export interface Command {
 export function commandOf({ method, path, query, info, userAgent }: Asked, body: Body, auditId: string): Command {
   const verb = commandVerb(info)
   const dryRun = isDryRun(verb, info, query, body)
-  const search = query.toString()
+  // Decoded: what is to be redacted is found in what it means, not in how it was written.
+  const search = [...query].map(([name, value]) => `${name}=${value}`).join('&')
   const text = `${verb} ${path}${search === '' ? '' : `?${search}`}`
   const fieldManager = query.get('fieldManager')
   const attributes: Record<string, unknown> = {

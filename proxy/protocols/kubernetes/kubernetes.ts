@@ -158,7 +158,10 @@ export class KubernetesProtocol implements Protocol {
 
   /** The one of this agent, proof and task; a new one where it has ended. @throws Refused where it can't be recorded */
   async #session(request: IncomingMessage, access: Access, target: KubernetesTarget, identity: Identity, task: string | undefined): Promise<Session> {
-    const key = JSON.stringify([identity.agent, identity.proof, identity.attributes, identity.task?.task ?? task])
+    // What the record says at its beginning holds to its end: another target is another session.
+    const { host, port, path, credentials, impersonate } = target
+    const injected = [host, port, path, credentials.kind === 'serviceAccount' ? credentials.name : credentials.kind, impersonate]
+    const key = JSON.stringify([identity.agent, identity.proof, identity.attributes, identity.task?.task ?? task, injected])
     const blocked = access.recorder.blocked(accessKey(access.config), access.config.recording.spoolQuota)
     const traceparent = validTraceparent(request.headers.traceparent)
     for (;;) {
