@@ -20,10 +20,10 @@ node_modules/.setup: package.json package-lock.json $(wildcard */package.json)
 	npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
-build/python/.setup: recording/python/requirements.txt
+build/python/.setup: recording/python/requirements.txt e2e/requirements.txt
 	@command -v python3 >/dev/null || { echo 'python3 is missing: the second verifier, which the tests compare with, needs it' >&2; exit 1; }
 	python3 -m venv build/python
-	build/python/bin/pip install --quiet --disable-pip-version-check -r recording/python/requirements.txt
+	build/python/bin/pip install --quiet --disable-pip-version-check -r recording/python/requirements.txt -r e2e/requirements.txt
 	@touch $@
 
 setup: node_modules/.setup build/python/.setup ## Install what the other targets need
@@ -40,7 +40,8 @@ check: node_modules/.setup ## Types, lint, format, unused code
 format: node_modules/.setup ## Format the code
 	oxfmt
 
-test: setup ## All tests, on real parts
+test: setup ## All tests, on real parts; with Go: the first time it builds a kube-apiserver, in five minutes
+	$(NODE) e2e/cluster/prepare.ts
 	$(NODE) --test $(UNIT_TESTS)
 	$(E2E) --test-timeout=600000 $(E2E_TESTS)
 

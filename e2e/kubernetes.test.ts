@@ -7,7 +7,6 @@ import { after, before, describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { DirectoryStore, findSessions, readEvents, type Event } from '@agentaccess/recording'
 import { makeAuthority } from './certificates.ts'
-import { BUILD } from './cluster/parts.ts'
 import { kubeconfigText, kubectlProgram, startKubeApiServer, type KubeApiServer } from './kube-apiserver.ts'
 import { freePort } from './postgres.ts'
 import { Scope, type Finished } from './scope.ts'
@@ -122,7 +121,6 @@ const varies = (text: string, namespace: string, port: number) =>
     .replaceAll(/(?:LIVE|MERGED)-\d+/g, 'DIFF')
     .replaceAll(/ +/g, ' ')
 
-const PYTHON_CLIENT = '37.0.2'
 const PYTHON_SCRIPT = `
 import json, sys
 from kubernetes import client, config, watch
@@ -378,12 +376,9 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
   })
 
   test("Python's client library: objects, a watch, a patch, a denial", async () => {
-    const library = join(BUILD, `python-kubernetes-${PYTHON_CLIENT}`)
-    if (!existsSync(join(library, 'kubernetes'))) {
-      const { code, stderr } = await scope.run('python3', ['-m', 'pip', 'install', '--quiet', '--target', library, `kubernetes==${PYTHON_CLIENT}`])
-      assert.equal(code, 0, `MISSING: Python's pip, or the package kubernetes==${PYTHON_CLIENT}: ${stderr}`)
-    }
-    const run = (config: string) => scope.run('python3', ['-c', PYTHON_SCRIPT, config], { env: { ...process.env, PYTHONPATH: library } })
+    const python = join(import.meta.dirname, '../build/python/bin/python')
+    assert.ok(existsSync(python), 'MISSING: build/python, which `make setup` makes')
+    const run = (config: string) => scope.run(python, ['-c', PYTHON_SCRIPT, config])
     const { code, stdout, stderr } = await run(kubeconfig('judged', undefined, '/tasks/PYTHON-1'))
     assert.equal(code, 0, stderr)
     assert.deepEqual(stdout.trim().split('\n'), [
