@@ -294,6 +294,9 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     assert.match(forbidden.stderr, /could have those of the recorder/)
     assert.match((await kubectl(config, 'get', 'secrets', '-A')).stderr, /could have those of the recorder/)
     assert.equal((await kubectl(config, 'get', 'secrets', '-A', '-l', 'app.kubernetes.io/managed-by!=agentaccess-operator')).code, 0)
+    const mounting = { ...OBJECTS.pod, spec: { ...OBJECTS.pod.spec, volumes: [{ name: 'v', secret: { secretName: 'agentaccess-proxy' } }] } }
+    writeFileSync(join(scope.folder, 'mounting.json'), JSON.stringify(mounting))
+    assert.match((await kubectl(config, 'apply', '-n', 'through', '-f', join(scope.folder, 'mounting.json'))).stderr, /names what is the recorder's/)
     assert.match((await kubectl(config, 'get', 'secret', 'agentaccess-proxy', '-n', 'through')).stderr, /Secrets of the recorder/)
     assert.match((await kubectl(config, 'get', '--raw', '/api/v1/nodes/n/proxy/exec/shop/p/c?command=id')).stderr, /kubelet/)
     // The one of the dry run.

@@ -150,8 +150,12 @@ export class SessionRecord {
 
   /** Bytes of a stream, so many milliseconds after its command began. `attributes`: of what is said beside the bytes. */
   output(command: number, stream: 'in' | 'out' | 'err', offsetMs: number, data: Buffer, attributes?: Attributes): number {
+    const text = data.toString('utf8')
+    const redacted = this.redactor.redact(text)
+    // As it was, where there is nothing to take out: it need not be text.
+    const bytes = redacted === text ? data : Buffer.from(redacted)
     const beside = attributes ? `,"attributes":${this.#json(attributes)}` : ''
-    return this.#write('output', `,"command":${command},"stream":"${stream}","offsetMs":${Math.round(offsetMs)},"data":"${data.toString('base64')}"${beside}`)
+    return this.#write('output', `,"command":${command},"stream":"${stream}","offsetMs":${Math.round(offsetMs)},"data":"${bytes.toString('base64')}"${beside}`)
   }
 
   /** What follows of a command's output is not recorded. */

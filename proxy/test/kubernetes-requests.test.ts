@@ -77,7 +77,7 @@ describe('requests of the Kubernetes protocol', () => {
   test("the recorder's own objects are out of reach, by name, by list, and through a kubelet", () => {
     const denied = (method: string, url: string) => {
       const path = apiPath(url)
-      return 'path' in path && builtInDeny(requestInfo(method, path.path, path.query), path.query) !== undefined
+      return 'path' in path && builtInDeny(requestInfo(method, path.path, path.query), path.query, false) !== undefined
     }
     for (const [method, url] of [
       ['PATCH', '/apis/agentaccess.dev/v1alpha1/namespaces/a/agentaccesses/x'],
@@ -91,6 +91,10 @@ describe('requests of the Kubernetes protocol', () => {
       ['DELETE', '/api/v1/namespaces/a/pods/agentaccess-proxy-0'],
       ['PATCH', '/apis/apps/v1/namespaces/a/statefulsets/agentaccess-proxy'],
       ['POST', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/exec'],
+      ['PATCH', '/apis/apps/v1/namespaces/a/statefulsets/agentaccess-proxy/scale'],
+      ['POST', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/eviction'],
+      ['PUT', '/api/v1/namespaces/a/endpoints/orders-agentaccess'],
+      ['DELETE', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agentaccesses.agentaccess.dev'],
       ['GET', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/exec'],
       ['GET', '/api/v1/namespaces/a/pods/https:agentaccess-proxy-0:8443/proxy/state'],
       ['GET', '/api/v1/namespaces/a/services/orders-agentaccess:5432/proxy/'],
@@ -131,6 +135,13 @@ describe('requests of the Kubernetes protocol', () => {
     )
     const twice = readBody(Buffer.from('a: 1\na: 2\n'), 'application/yaml', about('POST', '/api/v1/namespaces/a/pods'), true)
     assert.match(twice.unreadable ?? '', /unique/)
+    const read = (body: string, type = 'application/yaml') => readBody(Buffer.from(body), type, about('POST', '/api/v1/namespaces/a/pods'), true)
+    // As Go's decoder merges it, the label is there.
+    for (const text of ['metadata: {<<: {labels: {tier: prod}}}\n', 'replicas: 010\n', 'paused: yes\n']) assert.match(read(text).unreadable ?? '', /1\.1/, text)
+    assert.equal(read('metadata: {name: a, labels: {tier: prod}}\n').labels.tier, 'prod')
+    assert.ok(read('{"spec":{"volumes":[{"secret":{"secretName":"agentaccess-\\u0070roxy"}}]}}', 'application/json').namesRecorder)
+    assert.ok(read('k8s\0\n\0\u0012\u0013agentaccess-access-x').namesRecorder)
+    assert.ok(!read('{"spec":{"volumes":[{"configMap":{"name":"agentaccess-ca"}}]}}', 'application/json').namesRecorder)
   })
 
   test('items of a list are counted wherever its bytes are cut', () => {

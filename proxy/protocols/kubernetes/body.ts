@@ -16,6 +16,8 @@ export interface Body {
   unreadable?: string
   /** It can't be read, but for name and labels. */
   opaque?: boolean
+  /** It names what only the recorder uses: its Secrets, volumes, ServiceAccount. */
+  namesRecorder?: boolean
   /** Event attributes. */
   attributes: Record<string, unknown>
 }
@@ -25,11 +27,14 @@ const REDACTED = '[REDACTED]'
 /** Where kubectl keeps a copy of the whole object. */
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration'
 const MAX_ALIASES = 100
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /** `record`: whether more of it than size and hash may be in the record. */
 export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, record: boolean): Body {
   if (bytes.length === 0) return NO_BODY
-  const attributes: Record<string, unknown> = { 'http.request.body.size': bytes.length, 'agentaccess.request.body.sha256': sha256Hex(bytes) }
+  const attributes: Record<string, unknown> = { 'http.request.body.size': bytes.length }
+  // A short secret could be guessed from its hash.
+  if (info.resource !== 'secrets') attributes['agentaccess.request.body.sha256'] = sha256Hex(bytes)
   const mediaType = contentType.split(';')[0]!.trim().toLowerCase()
   // Not the API server's to read: what is sent to a pod, a Service or a node through it.
   if (info.resource === '' || info.subresource === 'proxy') return { ...NO_BODY, attributes }
@@ -38,17 +43,35 @@ export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, 
     // What it is, the API server tells from its first bytes, too.
     if (mediaType.endsWith('protobuf') || bytes.subarray(0, PROTOBUF_MAGIC.length).equals(PROTOBUF_MAGIC)) {
       const { name, labels, apiVersion, kind } = readProtobuf(bytes)
-      return { value: {}, name, labels, opaque: true, attributes: { ...attributes, 'agentaccess.request.kind': `${apiVersion}/${kind}` } }
+      return {
+        value: {},
+        name,
+        labels,
+        opaque: true,
+        namesRecorder: RECORDER_IN_BYTES.test(bytes.toString('latin1')),
+        attributes: { ...attributes, 'agentaccess.request.kind': `${apiVersion}/${kind}` },
+      }
     }
     if (mediaType.endsWith('yaml')) value = parseStrictYaml(bytes)
     else if (mediaType === '' || mediaType === 'application/json' || mediaType.endsWith('+json')) value = parseStrictJson(bytes)
     else throw new SyntaxError(`its media type is ${mediaType}`)
   } catch (error) {
-    return { ...NO_BODY, unreadable: `the body can't be read: ${error instanceof Error ? error.message : String(error)}`, attributes }
+    return {
+      ...NO_BODY,
+      namesRecorder: RECORDER_IN_BYTES.test(bytes.toString('latin1')),
+      unreadable: `the body can't be read: ${error instanceof Error ? error.message : String(error)}`,
+      attributes,
+    }
   }
   if (record) attributes['agentaccess.request.body'] = JSON.stringify(withoutSecrets(value, info))
   const metadata = isObject(value) && isObject(value.metadata) ? value.metadata : {}
-  return { value, name: typeof metadata.name === 'string' ? metadata.name : '', labels: labelsOf(metadata.labels), attributes }
+  return {
+    value,
+    name: typeof metadata.name === 'string' ? metadata.name : '',
+    labels: labelsOf(metadata.labels),
+    namesRecorder: namesRecorder(value),
+    attributes,
+  }
 }
 
 /** JSON is YAML, too. @throws SyntaxError */
@@ -58,7 +81,14 @@ function parseStrictYaml(bytes: Buffer): unknown {
   } catch (error) {
     if (bytes[0] === 0x7b) throw error
   }
-  const document = parseDocument(bytes.toString('utf8'), { uniqueKeys: true, strict: true })
+  const [value, older] = (['1.2', '1.1'] as const).map((version) => readYaml(utf8.decode(bytes), version))
+  // Merge keys, `yes`, numbers in octal: Go's decoder has some of 1.1 and some of 1.2.
+  if (JSON.stringify(value) !== JSON.stringify(older)) throw new SyntaxError('it means one thing in YAML 1.1 and another in 1.2')
+  return value
+}
+
+function readYaml(text: string, version: '1.1' | '1.2'): unknown {
+  const document = parseDocument(text, { version, uniqueKeys: true, strict: true })
   const [problem] = [...document.errors, ...document.warnings]
   if (problem) throw new SyntaxError(problem.message.split('\n')[0])
   return document.toJS({ maxAliasCount: MAX_ALIASES }) as unknown
@@ -102,6 +132,15 @@ function withoutKey(value: unknown, key: string): unknown {
   if (Array.isArray(value)) return value.map((item) => withoutKey(item, key))
   if (!isObject(value)) return value
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, name === key ? REDACTED : withoutKey(inner, key)]))
+}
+
+/** operator/desired/names.ts: what a workload could be given to reach the recorder by. */
+const RECORDER = /^(?:agentaccess-(?:proxy|operator)(?:-.*)?|agentaccess-access-.*|spool-agentaccess-.*)$/
+const RECORDER_IN_BYTES = /agentaccess-(?:proxy|operator|access-)|spool-agentaccess-/
+
+function namesRecorder(value: unknown): boolean {
+  if (typeof value === 'string') return RECORDER.test(value)
+  return typeof value === 'object' && value !== null && Object.values(value).some(namesRecorder)
 }
 
 function labelsOf(labels: unknown): Record<string, string> {

@@ -4,7 +4,7 @@ import { commandVerb, type RequestInfo } from './request-info.ts'
 
 const READS: ReadonlySet<string> = new Set(['get', 'list', 'watch'])
 /** How the operator calls what it makes in a namespace: operator/desired/names.ts. */
-const OURS = /^(?:agentaccess-|spool-agentaccess-)|-agentaccess$/
+const OURS = /^(?:agentaccess-|spool-agentaccess-)|-agentaccess$|\.agentaccess\.dev$/
 /** Into these of its pods nobody may. */
 const INTO_PODS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward', 'proxy', 'debug'])
 /** What a kubelet tells of itself. Everything else of it can run commands in any pod of its node. */
@@ -27,31 +27,32 @@ const KINDS: ReadonlySet<string> = new Set([
 /** With it, a list leaves out what the operator made. */
 const WITHOUT_OURS = 'app.kubernetes.io/managed-by!=agentaccess-operator'
 
-export function builtInDeny(info: RequestInfo, query: URLSearchParams): BuiltInDeny | undefined {
-  const why = recorderIn(info, query)
+/** `named`: the body names what only the recorder uses. */
+export function builtInDeny(info: RequestInfo, query: URLSearchParams, named: boolean): BuiltInDeny | undefined {
+  const why = recorderIn(info, query, named)
   return why === undefined ? undefined : { rule: 'built-in/recorder', message: why }
 }
 
-function recorderIn(info: RequestInfo, query: URLSearchParams): string | undefined {
+function recorderIn(info: RequestInfo, query: URLSearchParams, named: boolean): string | undefined {
   const { group, resource, subresource, rest, name } = info
   const verb = commandVerb(info)
   if (group === 'agentaccess.dev' && !READS.has(verb)) return 'what is recorded, and how, is not for agents to change'
-  const ours = KINDS.has(resource) && OURS.test(baseName(name))
-  // Tokens, shells and the like are said below for what they are.
-  if (ours && subresource === '' && !READS.has(verb)) return "the recorder's own objects are not for agents to change"
+  const ours = OURS.test(baseName(name))
+  if (ours && INTO_PODS.has(verb)) return 'nobody enters a recording proxy'
+  if (ours && subresource === 'token') return 'tokens of the recorder are not for agents'
+  // By any subresource: to scale it to nothing is a change, too.
+  if (ours && !READS.has(verb)) return "the recorder's own objects are not for agents to change"
+  // A pod with the recorder's Secret or volume is as good as the Secret; who may do what may still be asked.
+  if (named && group !== 'authorization.k8s.io')
+    return "the body names what is the recorder's: its Secrets, volumes and ServiceAccount are not for agents to use"
   if (verb === 'deletecollection' && KINDS.has(resource) && !leavesOursOut(query))
     return `all ${resource} at once could have the recorder's among them: delete by name, or with -l '${WITHOUT_OURS}'`
   if (group !== '') return undefined
   switch (resource) {
-    case 'pods':
-    case 'services':
-      return ours && INTO_PODS.has(verb) ? 'nobody enters a recording proxy' : undefined
     case 'nodes':
       return verb === 'proxy' && !OF_KUBELET.test(rest)
         ? 'a kubelet would let agents into the recorder: of nodes/proxy only metrics, stats and healthz are let through'
         : undefined
-    case 'serviceaccounts':
-      return ours && subresource === 'token' ? 'tokens of the recorder are not for agents' : undefined
     case 'secrets':
       if (ours) return 'Secrets of the recorder are not for agents'
       // A list has the values of all.

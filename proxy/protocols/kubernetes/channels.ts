@@ -6,8 +6,8 @@ import type { ChannelSink, StreamDecoder } from './stream-decoders.ts'
 import { StreamViolation } from './stream-violation.ts'
 
 export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const
-/** Bytes in one event: in base64 they fit in a line. */
-const PIECE = 128 * 1024
+/** Bytes in one event: no more than is searched for what is to be redacted. */
+const PIECE = 64 * 1024
 const MAX_GATHERED = 64 * 1024
 
 const STREAM_OF: Record<number, 'in' | 'out' | 'err'> = { [CHANNEL.stdin]: 'in', [CHANNEL.stdout]: 'out', [CHANNEL.stderr]: 'err' }

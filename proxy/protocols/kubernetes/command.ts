@@ -44,6 +44,8 @@ export function commandOf({ method, path, query, info, userAgent }: Asked, body:
     ...(auditId === '' ? {} : { 'agentaccess.kubernetes.audit_id': auditId }),
     ...body.attributes,
   }
+  // What is created is named in the body only.
+  const name = info.name === '' && verb === 'create' ? body.name : info.name
   const facts: CommandFacts = {
     ...noFacts,
     operations: [verb],
@@ -53,13 +55,12 @@ export function commandOf({ method, path, query, info, userAgent }: Asked, body:
     resource: info.resource,
     subresource: info.subresource,
     namespace: info.namespace,
-    // What is created is named in the body only.
-    name: info.name === '' && verb === 'create' ? body.name : info.name,
+    name,
     labels: body.labels,
     dryRun,
     body: body.opaque ? unreadableBody('the body is protobuf, of which only name and labels can be read') : body.value,
   }
-  const builtIn: BuiltInDeny | undefined = builtInDeny(info, query)
+  const builtIn: BuiltInDeny | undefined = builtInDeny({ ...info, name }, query, body.namesRecorder === true)
   return { attributes, understood: { text, facts, parameters: () => query.getAll('command'), builtIn, unreadable: body.unreadable } }
 }
 

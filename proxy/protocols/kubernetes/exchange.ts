@@ -108,14 +108,20 @@ function recorded(session: Session): Promise<void> {
 export const cannotRecord = (why: string): Refused =>
   new Refused({ code: 503, reason: 'ServiceUnavailable', message: `the request can't be recorded, so it is not let through: ${why}` })
 
-/** Records the command and decides. Undefined where it is denied: then the agent has its answer. @throws Refused where it can't be recorded */
+/** What admit tells of: a command that is in the record, and that it was denied. */
+interface Admission {
+  begun: (running: Running) => void
+  denied: (refusal: Refusal) => void
+}
+
+/** Records the command and decides: one that is denied is over. @throws Refused where it can't be recorded */
 export async function admit(
   { session, asked }: ExchangeOptions,
   body: Buffer,
   contentType: string,
   auditId: string,
-  deny: (refusal: Refusal) => void,
-): Promise<Running | undefined> {
+  { begun, denied }: Admission,
+): Promise<Running> {
   const { config } = session.access
   const read = readBody(body, contentType, asked.info, config.recording.parameters)
   const { attributes, understood } = commandOf(asked, read, auditId)
@@ -125,12 +131,13 @@ export async function admit(
     throw cannotRecord(blocked)
   }
   const running = new Running(session, session.record.command(attributes))
+  begun(running)
   const decision = await session.decide(running.command, understood)
   if (decision.action === 'deny') {
     running.ends({ status: 'denied', attributes: { 'http.response.status_code': 403, 'agentaccess.rule': decision.rule } })
     await recorded(session)
-    deny(forbidden(asked, decision.message))
-    return undefined
+    denied(forbidden(asked, decision.message))
+    return running
   }
   await recorded(session)
   return running
@@ -171,21 +178,22 @@ export async function exchange(request: IncomingMessage, response: ServerRespons
       running?.left()
       sent?.destroy()
     }
-    done()
   })
   try {
     const body = await gather(request, session.access.config.recording.maxCommandBytes)
     const auditId = uuidv4()
-    running = await admit(options, body, request.headers['content-type'] ?? '', auditId, (refusal) => refuse(response, refusal))
-    if (!running || response.destroyed) return
-    const headers = await upstream.headers(request.headers, auditId, onBehalf)
+    const begun = (one: Running) => (running = one)
+    const command = await admit(options, body, request.headers['content-type'] ?? '', auditId, { begun, denied: (refusal) => refuse(response, refusal) })
+    const headers = command.over ? {} : await upstream.headers(request.headers, auditId, onBehalf)
+    // Denied; or the agent, or the session, has gone meanwhile, and the record says that it was not executed.
+    if (command.over) return
     // What is answered is read: it must not be compressed. What a pod or a Service answers is not.
     if (asked.info.subresource !== 'proxy') delete headers['accept-encoding']
     if (body.length > 0 || 'content-length' in request.headers || 'transfer-encoding' in request.headers) headers['content-length'] = body.length
-    running.forwarded = true
+    command.forwarded = true
     sent = upstream.request(asked.method, target, headers)
     sent.end(body)
-    await relay(await answered(sent), response, running, asked)
+    await relay(await answered(sent), response, command, asked)
   } catch (error) {
     const refusal = refusalOf(error)
     if (!running && refusal.code === 413) recordTooLarge(options, refusal)
@@ -195,6 +203,9 @@ export async function exchange(request: IncomingMessage, response: ServerRespons
     })
     if (response.headersSent) response.destroy()
     else refuse(response, refusal)
+  } finally {
+    running?.left()
+    done()
   }
 }
 

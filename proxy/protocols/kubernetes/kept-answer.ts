@@ -39,10 +39,7 @@ class KeptAnswer {
     const { session, command, elapsedMs } = this.#running
     const { record } = session
     if (record.ended || this.#size === 0) return
-    const all = Buffer.concat(this.#chunks)
-    const text = all.toString('utf8')
-    const redacted = record.redactor.redact(text)
-    const bytes = redacted === text ? all : Buffer.from(redacted)
+    const bytes = Buffer.from(record.redactor.redact(Buffer.concat(this.#chunks).toString('utf8')))
     for (let at = 0; at < bytes.length; at += PIECE) record.output(command, 'out', elapsedMs, bytes.subarray(at, at + PIECE))
     if (this.#capped) record.outputCapped(command)
   }

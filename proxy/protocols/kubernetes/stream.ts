@@ -18,6 +18,8 @@ export async function stream(request: IncomingMessage, client: Socket, head: Buf
   response.once('finish', () => client.end())
   let running: Running | undefined
   let sent: ReturnType<typeof upstream.request> | undefined
+  // From then on the stream itself says how it ended.
+  let streaming = false
   const done = activity.begin({
     abort: (why) => {
       running?.cut(why)
@@ -25,25 +27,31 @@ export async function stream(request: IncomingMessage, client: Socket, head: Buf
       client.destroy()
     },
   })
-  client.once('close', done)
+  client.once('close', () => {
+    if (!streaming) running?.left()
+  })
   try {
     const auditId = uuidv4()
-    running = await admit(options, Buffer.alloc(0), '', auditId, (refusal) => refuse(response, refusal))
-    if (!running || client.destroyed) return
-    const headers = { ...(await upstream.headers(request.headers, auditId, onBehalf)), ...upgrade }
-    delete (headers as Record<string, unknown>)['sec-websocket-extensions']
-    running.forwarded = true
+    const begun = (one: Running) => (running = one)
+    const command = await admit(options, Buffer.alloc(0), '', auditId, { begun, denied: (refusal) => refuse(response, refusal) })
+    const ours = command.over ? {} : await upstream.headers(request.headers, auditId, onBehalf)
+    // Denied; or the agent, or the session, has gone meanwhile, and the record says that it was not executed.
+    if (command.over) return
+    const { 'sec-websocket-extensions': _compression, ...plain } = ours
+    const headers = { ...plain, ...upgrade }
+    command.forwarded = true
     sent = upstream.request(asked.method, target, headers)
     sent.end()
     const answered = await answerOf(sent)
     if ('response' in answered) {
-      await relay(answered.response, response, running, asked)
+      await relay(answered.response, response, command, asked)
       return
     }
-    const decoder = streamDecoder(answered.upgraded, asked.info, asked.query.getAll('ports'), running)
+    const decoder = streamDecoder(answered.upgraded, asked.info, asked.query.getAll('ports'), command)
     response.detachSocket(client)
+    streaming = true
     client.write(headOf(answered.upgraded))
-    await new Streaming(client, answered.socket, running, decoder).run(head, answered.head)
+    await new Streaming(client, answered.socket, command, decoder).run(head, answered.head)
   } catch (error) {
     const refusal = refusalOf(error)
     running?.ends({
@@ -54,6 +62,8 @@ export async function stream(request: IncomingMessage, client: Socket, head: Buf
     if (client.destroyed || response.headersSent || response.socket === null) client.destroy()
     else refuse(response, refusal)
   } finally {
+    running?.left()
+    done()
     if (session.record.ended) client.destroy()
   }
 }
