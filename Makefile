@@ -1,4 +1,4 @@
-# Everything needs Node 20 or newer, npm, git and Python 3 with venv; the Node that runs the project comes with `make setup`.
+# Everything needs Node 20 or newer, npm, git and Python 3 with venv, the tests Go; the Node that runs the project comes with `make setup`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
