@@ -434,7 +434,7 @@ export interface AgentAccess {
        */
       retention?: string;
       /**
-       * Most data recorded for a command, with results Full.
+       * Most output recorded of a command: of what is answered, with results Full, and of what runs without a terminal. Terminals are never capped.
        */
       outputCap: string;
       /**

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { Agent, request } from 'node:http'
 import { connect as connectTcp, createServer, type Server, type Socket } from 'node:net'
 import { writeSync, fdatasync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,14 +26,14 @@ import {
 import { contract, type Connection, type Subject } from './contract.ts'
 import { FakeProtocol, type Approver } from './fake-protocol.ts'
 import { accessFor, makeRole, TOKEN } from './harness.ts'
-import { startKubeApiServer } from './kube-apiserver.ts'
+import { startKubeApiServer, type KubeApiServer } from './kube-apiserver.ts'
 import { startPostgres, type PostgresServer } from './postgres.ts'
 import { Scope } from './scope.ts'
 import { build, errorCode, messages, types, WireClient } from './wire-client.ts'
 
 const scope = new Scope('contract')
 const signer = signerFromPem(generateSigningKeyPem())
-const rules = [{ name: 'denied', when: "'DELETE' in command.operations", action: 'Deny' as const }]
+const rules = [{ name: 'denied', when: "'DELETE' in command.operations || 'delete' in command.operations", action: 'Deny' as const }]
 let serial = 0
 
 interface Stage {
@@ -150,9 +151,49 @@ async function postgresConnection(port: number): Promise<Connection> {
   }
 }
 
+/** What agents have of a Kubernetes client: requests one after another, over a connection that is kept. */
+function kubernetesConnection(port: number): Connection {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const ask = (command: string): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const [verb, path] = command.split(' ') as [string, string]
+      const options = { agent, host: '127.0.0.1', port, path, method: verb.toUpperCase(), headers: { authorization: `Bearer ${TOKEN}` } }
+      const sent = request(options, (response) => response.resume().once('end', () => resolve(response.statusCode!)))
+      sent.once('error', reject).end()
+    })
+  const close = async () => agent.destroy()
+  return {
+    send: (command) => void ask(command).catch(() => {}),
+    run: async (command) => {
+      const code = await ask(command)
+      return code === 200 ? 'ok' : code === 403 ? 'denied' : 'error'
+    },
+    drop: close,
+    close,
+  }
+}
+
+function kubernetesTarget({ port, kubeconfig }: KubeApiServer): TargetConfig {
+  const { clusters, users } = JSON.parse(kubeconfig) as { clusters: { cluster: Record<string, string> }[]; users: { user: Record<string, string> }[] }
+  const pem = (base64: string | undefined) => Buffer.from(base64!, 'base64').toString()
+  const { user } = users[0]!
+  return {
+    kind: 'kubernetes',
+    host: '127.0.0.1',
+    port,
+    path: '',
+    ca: pem(clusters[0]!.cluster['certificate-authority-data']),
+    credentials: { kind: 'certificate', certificate: pem(user['client-certificate-data']), privateKey: pem(user['client-key-data']) },
+    impersonate: false,
+    sessionIdleMs: 60_000,
+  }
+}
+
 describe('contract', () => {
   let server: PostgresServer
+  let api: KubeApiServer
   before(async () => {
+    api = await startKubeApiServer(scope)
     server = await startPostgres(scope, { hba: ['host all all 127.0.0.1/32 password'], settings: { log_statement: 'all', log_line_prefix: '' } })
     await makeRole(server)
   })
@@ -187,22 +228,24 @@ describe('contract', () => {
     }
   })
 
-  test("kubernetes: what can't be recorded is not forwarded, and says so", async () => {
-    const api = await startKubeApiServer(scope)
-    const { clusters, users } = JSON.parse(api.kubeconfig) as { clusters: { cluster: Record<string, string> }[]; users: { user: Record<string, string> }[] }
-    const pem = (base64: string | undefined) => Buffer.from(base64!, 'base64').toString()
-    const { user } = users[0]!
-    const target: TargetConfig = {
-      kind: 'kubernetes',
-      host: '127.0.0.1',
-      port: api.port,
-      path: '',
-      ca: pem(clusters[0]!.cluster['certificate-authority-data']),
-      credentials: { kind: 'certificate', certificate: pem(user['client-certificate-data']), privateKey: pem(user['client-key-data']) },
-      impersonate: false,
-      sessionIdleMs: 60_000,
+  contract('kubernetes', async (): Promise<Subject> => {
+    const run = `run${serial}`
+    const { port, ...rest } = await stage(new KubernetesProtocol(), 0, kubernetesTarget(api))
+    const namespace = (verb: string, name: string) => (n: number) => `${verb} /api/v1/namespaces/${name}?run=${run}&n=${n}`
+    return {
+      ...rest,
+      words: { allowed: namespace('get', 'default'), denied: namespace('delete', 'default'), failing: namespace('get', 'missing') },
+      connect: async () => kubernetesConnection(port),
+      reached: async () => {
+        // The log has a request just after its answer has gone.
+        await new Promise((resolve) => setTimeout(resolve, 300))
+        return api.audit().flatMap(({ verb, requestURI }) => (requestURI.includes(`run=${run}&`) ? [`${verb} ${requestURI}`] : []))
+      },
     }
-    const staged = await stage(new KubernetesProtocol(), 0, target)
+  })
+
+  test("kubernetes: what can't be recorded is refused, and the agent and the record are told so", async () => {
+    const staged = await stage(new KubernetesProtocol(), 0, kubernetesTarget(api))
     const ask = async (n: number) => {
       const answer = await fetch(`http://127.0.0.1:${staged.port}/api/v1/namespaces/default?n=${n}`, { headers: { authorization: `Bearer ${TOKEN}` } })
       return { status: answer.status, text: await answer.text() }

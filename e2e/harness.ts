@@ -66,7 +66,16 @@ export function accessFor(port: number, access: HarnessOptions['access'] = {}): 
       tls: { mode: 'Disable' },
       ...access.target,
     },
-    recording: { parameters: true, durability: 'Written', redact: [], maxCommandBytes: 64 * 1024 * 1024, spoolQuota: 2 ** 31, ...access.recording },
+    recording: {
+      parameters: true,
+      durability: 'Written',
+      results: 'Summary',
+      outputCap: 2 ** 20,
+      redact: [],
+      maxCommandBytes: 64 * 1024 * 1024,
+      spoolQuota: 2 ** 31,
+      ...access.recording,
+    },
   }
 }
 

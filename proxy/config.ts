@@ -80,8 +80,10 @@ export interface RecordingConfig {
   durability: 'Written' | 'Synced'
   /** RE2 patterns: what they match is not recorded. */
   redact: string[]
-  /** Bytes of each answer that are recorded, too; undefined: none. */
-  resultsCap?: number
+  /** Full: what is answered is recorded, too. */
+  results: 'Summary' | 'Full'
+  /** Bytes of one command's output that are recorded, where it has any and that is not a terminal's. */
+  outputCap: number
   /** Bytes. */
   maxCommandBytes: number
   /** Bytes. */

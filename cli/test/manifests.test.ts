@@ -32,7 +32,15 @@ describe('manifests', () => {
       { name: 'chatgpt', clientCertificate: { commonName: 'chatgpt' } },
     ])
     assert.deepEqual(access!.target, { kind: 'postgres', host: 'orders-db', port: 5432, username: 'app', password: 'secret', tls: { mode: 'VerifyFull' } })
-    assert.deepEqual(access!.recording, { parameters: true, durability: 'Written', redact: [], maxCommandBytes: 67108864, spoolQuota: 2147483648 })
+    assert.deepEqual(access!.recording, {
+      parameters: true,
+      durability: 'Written',
+      results: 'Summary',
+      outputCap: 1048576,
+      redact: [],
+      maxCommandBytes: 67108864,
+      spoolQuota: 2147483648,
+    })
     assert.equal(access!.suspended, false)
   })
 

@@ -290,7 +290,7 @@ export const wrongManifests: readonly WrongManifest[] = [
     'an output cap',
     'durability: Written',
     'outputCap: 2Mi',
-    `23: spec.recording.outputCap: ${unenforced('outputCap', 'leave it out: it belongs to results Full')}`,
+    `23: spec.recording.outputCap: ${unenforced('outputCap', 'leave it out: of a database no output is recorded')}`,
   ),
   one('going on unrecorded', 'durability: Written', 'onFailure: Continue', `23: spec.recording.onFailure: ${unenforced('onFailure: Continue', 'use Block')}`),
   one(

@@ -53,10 +53,11 @@ export function compileAccess(access: AgentAccess, secret: SecretLookup, abiliti
     recording: {
       parameters: spec.recording.parameters,
       durability: spec.recording.durability,
+      results: spec.recording.results,
+      outputCap: quantity(spec.recording.outputCap),
       redact: spec.recording.redact ?? [],
       maxCommandBytes: quantity(spec.recording.maxCommandBytes),
       spoolQuota: quantity(spec.recording.spoolQuota),
-      ...(spec.recording.results === 'Full' ? { resultsCap: quantity(spec.recording.outputCap) } : {}),
       ...(spec.recording.retention === undefined ? {} : { retentionMs: duration(spec.recording.retention) }),
     },
     suspended: spec.suspended,

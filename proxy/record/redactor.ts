@@ -34,8 +34,17 @@ export class Redactor {
 
   /** The text without what the patterns match, without the passwords of connection strings, and without `secrets`. */
   redact(text: string, secrets: readonly Range[] = connectionSecrets(text, 0, text.length)): string {
-    const ranges = this.#patterns.length === 0 ? secrets : [...secrets, ...this.#matches(text)]
+    const ranges = this.#ranges(text, secrets)
     return ranges.length === 0 ? text : without(text, ranges)
+  }
+
+  /** The text as it is redacted where `before` stands in front of it: what began there ends here. */
+  redactAfter(before: string, text: string): string {
+    const whole = before + text
+    const within = this.#ranges(whole, connectionSecrets(whole, 0, whole.length)).flatMap(({ from, to }) =>
+      to > before.length ? [{ from: Math.max(0, from - before.length), to: to - before.length }] : [],
+    )
+    return within.length === 0 ? text : without(text, within)
   }
 
   /** A value as JSON has it, every string in it redacted. */
@@ -44,6 +53,10 @@ export class Redactor {
     if (Array.isArray(value)) return value.map((item) => this.value(item))
     if (typeof value !== 'object' || value === null) return value
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, this.value(item)]))
+  }
+
+  #ranges(text: string, secrets: readonly Range[]): readonly Range[] {
+    return this.#patterns.length === 0 ? secrets : [...secrets, ...this.#matches(text)]
   }
 
   #matches(text: string): Range[] {

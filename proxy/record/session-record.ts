@@ -7,6 +7,8 @@ import type { Redactor } from './redactor.ts'
 export type Attributes = Record<string, unknown>
 /** Attributes, or the JSON of them where the protocol has it ready, and redacted: these are on the path of every command. */
 export type Recorded = Attributes | string
+/** As FORMAT.md names them. */
+export type Stream = 'in' | 'out' | 'err'
 export type ResultStatus = Result['status']
 
 export interface ResultFields {
@@ -148,12 +150,8 @@ export class SessionRecord {
     return this.#write('task.changed', `,"attributes":${this.#json(attributes)}`)
   }
 
-  /** Bytes of a stream, so many milliseconds after its command began. `attributes`: of what is said beside the bytes. */
-  output(command: number, stream: 'in' | 'out' | 'err', offsetMs: number, data: Buffer, attributes?: Attributes): number {
-    const text = data.toString('utf8')
-    const redacted = this.redactor.redact(text)
-    // As it was, where there is nothing to take out: it need not be text.
-    const bytes = redacted === text ? data : Buffer.from(redacted)
+  /** Bytes of a stream, redacted before, so many milliseconds after its command began. `attributes`: of what is said beside the bytes. */
+  output(command: number, stream: Stream, offsetMs: number, bytes: Buffer, attributes?: Attributes): number {
     const beside = attributes ? `,"attributes":${this.#json(attributes)}` : ''
     return this.#write('output', `,"command":${command},"stream":"${stream}","offsetMs":${Math.round(offsetMs)},"data":"${bytes.toString('base64')}"${beside}`)
   }

@@ -9,6 +9,7 @@ import { SPDY_DICTIONARY } from '../protocols/kubernetes/spdy-dictionary.ts'
 import { SpdyDecoder } from '../protocols/kubernetes/spdy.ts'
 import { SpdyStreams } from '../protocols/kubernetes/spdy-streams.ts'
 import { ChannelDecoder, type StreamDecoder } from '../protocols/kubernetes/stream-decoders.ts'
+import { Redactor } from '../record/redactor.ts'
 
 /** What is said, a stream's pieces put together. */
 class Said {
@@ -18,6 +19,7 @@ class Said {
     elapsedMs: 0,
     session: {
       record: {
+        redactor: Redactor.none,
         output: (_: number, stream: string, __: number, data: Buffer, attributes?: object) => {
           const last = this.events.at(-1)
           if (attributes) this.events.push(`${stream} ${JSON.stringify(attributes)}`)
@@ -127,7 +129,7 @@ describe('streams of the Kubernetes protocol', () => {
       frame(channel(3, FAILURE)),
       frame(Buffer.from([3, 232]), { opcode: 8 }),
     ])
-    await cutEverywhere(client, target, (said) => new ChannelDecoder(new Channels(said.running)))
+    await cutEverywhere(client, target, (said) => new ChannelDecoder(new Channels(said.running, true)))
   })
 
   test('the same over SPDY', async () => {
@@ -139,20 +141,20 @@ describe('streams of the Kubernetes protocol', () => {
       data(3, '', true),
     ])
     const target = Buffer.concat([data(5, 'hello'), data(7, 'oh'), data(1, FAILURE, true), control(7, Buffer.alloc(8))])
-    await cutEverywhere(client, target, (said) => new SpdyDecoder(new SpdyStreams(new Channels(said.running))))
+    await cutEverywhere(client, target, (said) => new SpdyDecoder(new SpdyStreams(new Channels(said.running, true))))
   })
 
   test('an agent can not say what only the target says', async () => {
-    const decoder = () => new ChannelDecoder(new Channels(new Said().running))
+    const decoder = () => new ChannelDecoder(new Channels(new Said().running, true))
     for (const number of [1, 2, 3, 7]) assert.throws(() => decoder().client(frame(channel(number, 'forged'), { masked: true })), /channel/)
     assert.throws(() => decoder().target(frame(channel(0, 'forged'))), /channel 0/)
-    const spdy = new SpdyDecoder(new SpdyStreams(new Channels(new Said().running)))
+    const spdy = new SpdyDecoder(new SpdyStreams(new Channels(new Said().running, true)))
     await assert.rejects(async () => spdy.client(Buffer.concat([...(await spdyStreams()), data(5, 'forged')])), /channel 1/)
     await assert.rejects(async () => spdy.target(synStream(2, (await headerBlocks({ streamtype: 'stdout' }))[0]!)), /opens a stream/)
   })
 
   test('what can not be read ends the stream', async () => {
-    const decoder = () => new ChannelDecoder(new Channels(new Said().running))
+    const decoder = () => new ChannelDecoder(new Channels(new Said().running, true))
     assert.throws(() => decoder().client(frame(channel(0, 'x'))), /not masked/)
     assert.throws(() => decoder().target(frame(channel(1, 'x'), { masked: true })), /is masked/)
     assert.throws(() => decoder().target(frame(channel(1, 'x'), { opcode: 0 })), /continues no message/)
@@ -160,7 +162,7 @@ describe('streams of the Kubernetes protocol', () => {
     const compressed = frame(channel(1, 'x'))
     compressed[0]! |= 0x40
     assert.throws(() => decoder().target(compressed), /extension/)
-    const spdy = () => new SpdyDecoder(new SpdyStreams(new Channels(new Said().running)))
+    const spdy = () => new SpdyDecoder(new SpdyStreams(new Channels(new Said().running, true)))
     await assert.rejects(async () => spdy().client(data(3, 'x')), /not open/)
     await assert.rejects(async () => spdy().client(control(11, Buffer.alloc(4))), /unknown version or type/)
     await assert.rejects(async () => spdy().client(synStream(1, Buffer.from('not zlib at all'))), /decompressed/)

@@ -1,16 +1,16 @@
 // The channels of exec and attach, over whatever carries them: what each says, as events.
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#websockets, KEP-4006 (v5.channel.k8s.io)
+import { CommandOutput } from '../../record/command-output.ts'
+import type { Stream } from '../../record/session-record.ts'
 import type { Running } from './exchange.ts'
 import type { Side } from './spdy.ts'
 import type { ChannelSink, StreamDecoder } from './stream-decoders.ts'
 import { StreamViolation } from './stream-violation.ts'
 
 export const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const
-/** Bytes in one event: no more than is searched for what is to be redacted. */
-const PIECE = 64 * 1024
 const MAX_GATHERED = 64 * 1024
 
-const STREAM_OF: Record<number, 'in' | 'out' | 'err'> = { [CHANNEL.stdin]: 'in', [CHANNEL.stdout]: 'out', [CHANNEL.stderr]: 'err' }
+const STREAM_OF: Record<number, Stream> = { [CHANNEL.stdin]: 'in', [CHANNEL.stdout]: 'out', [CHANNEL.stderr]: 'err' }
 
 const MAY_SEND: Record<Side, ReadonlySet<number>> = {
   client: new Set([CHANNEL.stdin, CHANNEL.resize, CHANNEL.close]),
@@ -26,12 +26,15 @@ export interface Ended {
 
 export class Channels implements ChannelSink {
   readonly #running: Running
-  readonly #bytes: Record<'in' | 'out' | 'err', number> = { in: 0, out: 0, err: 0 }
+  readonly #output: CommandOutput
   readonly #gathered = new Map<number, Buffer[]>()
   #ended: Ended | undefined
 
-  constructor(running: Running) {
+  /** `terminal`: what is said is what a person would have seen, and is recorded to its end. */
+  constructor(running: Running, terminal: boolean) {
+    const { session, command } = running
     this.#running = running
+    this.#output = new CommandOutput(session.record, command, terminal ? undefined : session.access.config.recording.outputCap)
   }
 
   /** @throws StreamViolation */
@@ -39,12 +42,8 @@ export class Channels implements ChannelSink {
     // What a command says, only the target tells: else an agent could put it into the record.
     if (!MAY_SEND[from].has(channel)) throw new StreamViolation(`channel ${channel} is not the ${from}'s to send on`)
     const stream = STREAM_OF[channel]
-    const { session, command, elapsedMs } = this.#running
     if (stream === undefined) this.#gather(channel, bytes)
-    else {
-      this.#bytes[stream] += bytes.length
-      for (let at = 0; at < bytes.length; at += PIECE) session.record.output(command, stream, elapsedMs, bytes.subarray(at, at + PIECE))
-    }
+    else this.#output.add(stream, this.#running.elapsedMs, bytes)
   }
 
   #gather(channel: number, bytes: Buffer): void {
@@ -67,17 +66,16 @@ export class Channels implements ChannelSink {
 
   /** Sizes may come one after another, where the carrier has no messages. */
   #resized(bytes: Buffer): void {
-    const { session, command, elapsedMs } = this.#running
     for (const text of bytes.toString('utf8').match(/\{[^{}]*\}/g) ?? []) {
       const size = parsed(text) as { Width?: unknown; Height?: unknown } | undefined
       if (typeof size?.Width !== 'number' || typeof size.Height !== 'number') throw new StreamViolation('a terminal size that is none')
-      session.record.output(command, 'in', elapsedMs, NOTHING, { 'agentaccess.terminal.columns': size.Width, 'agentaccess.terminal.rows': size.Height })
+      this.#output.beside('in', this.#running.elapsedMs, { 'agentaccess.terminal.columns': size.Width, 'agentaccess.terminal.rows': size.Height })
     }
   }
 
   result(): ReturnType<StreamDecoder['result']> {
     const bytes = Object.fromEntries(
-      Object.entries(this.#bytes).flatMap(([stream, count]) => (count > 0 ? [[`agentaccess.stream.${stream}.bytes`, count]] : [])),
+      Object.entries(this.#output.bytes).flatMap(([stream, count]) => (count > 0 ? [[`agentaccess.stream.${stream}.bytes`, count]] : [])),
     )
     if (!this.#ended) return { attributes: bytes, succeeded: undefined }
     const { exitCode, reason, message } = this.#ended
@@ -94,12 +92,9 @@ export class Channels implements ChannelSink {
 
   /** The agent sends no more input; the command may still say something. */
   inputEnds(): void {
-    const { session, command, elapsedMs } = this.#running
-    session.record.output(command, 'in', elapsedMs, NOTHING, { 'agentaccess.stream.end': true })
+    this.#output.beside('in', this.#running.elapsedMs, { 'agentaccess.stream.end': true })
   }
 }
-
-const NOTHING = Buffer.alloc(0)
 
 function parsed(text: string): unknown {
   try {

@@ -7,10 +7,10 @@ const PIECE = 128 * 1024
 
 /** Undefined where nothing of the answer is kept. */
 export function keptAnswer(running: Running, { info }: Asked): KeptAnswer | undefined {
-  const { resultsCap } = running.session.access.config.recording
+  const { results, outputCap } = running.session.access.config.recording
   // Tables and other views of Secrets have their values, too.
   const secret = info.resource === 'secrets' || info.subresource === 'token' || info.subresource === 'proxy' || info.resource === 'tokenreviews'
-  return resultsCap === undefined || secret ? undefined : new KeptAnswer(running, resultsCap)
+  return results === 'Summary' || secret ? undefined : new KeptAnswer(running, outputCap)
 }
 
 class KeptAnswer {

@@ -1,11 +1,12 @@
 // What each protocol of a stream says, read from a view of both directions.
 import type { IncomingMessage } from 'node:http'
 import { Channels } from './channels.ts'
+import type { Asked } from './command.ts'
 import type { Running } from './exchange.ts'
 import { PortChannels } from './port-channels.ts'
 import { commandVerb, type RequestInfo } from './request-info.ts'
 import { SpdyDecoder, type Side } from './spdy.ts'
-import { SpdyStreams, type StreamKinds } from './spdy-streams.ts'
+import { SpdyStreams } from './spdy-streams.ts'
 import { Refused } from './status.ts'
 import { WebSocketReader, type MessageReader } from './websocket.ts'
 
@@ -52,16 +53,19 @@ const listed = (value: string | string[] | undefined): string[] =>
   (Array.isArray(value) ? value.join(',') : (value ?? '')).split(',').map((item) => item.trim())
 
 /** For what the API server has chosen. @throws Refused where that was not offered */
-export function streamDecoder(answer: IncomingMessage, info: RequestInfo, ports: readonly string[], running: Running): StreamDecoder {
+export function streamDecoder(answer: IncomingMessage, { info, query }: Asked, running: Running): StreamDecoder {
   const { headers } = answer
   const forwards = commandVerb(info) === 'portforward'
-  const kinds = (): StreamKinds => (forwards ? new PortChannels(ports) : new Channels(running))
+  const kinds = () => (forwards ? new PortChannels(query.getAll('ports')) : new Channels(running, isTerminal(query.get('tty'))))
   if (headers.upgrade?.toLowerCase() === 'spdy/3.1') return new SpdyDecoder(new SpdyStreams(kinds()))
   const chosen = headers['sec-websocket-protocol']
   if (forwards && chosen === TUNNEL) return new TunnelDecoder(new SpdyDecoder(new SpdyStreams(kinds())))
-  if (chosen !== undefined && CHANNELS.includes(chosen)) return new ChannelDecoder(forwards ? new PortChannels(ports) : new Channels(running))
+  if (chosen !== undefined && CHANNELS.includes(chosen)) return new ChannelDecoder(kinds())
   throw new Refused({ code: 502, reason: 'BadGateway', message: `the API server has chosen the stream protocol ${chosen ?? '(none)'}, which was not offered` })
 }
+
+/** As the API server reads a boolean in a query. */
+const isTerminal = (tty: string | null): boolean => tty !== null && !['false', '0'].includes(tty.toLowerCase())
 
 /** Messages whose first byte says of which channel they are. */
 export interface ChannelSink {

@@ -47,7 +47,7 @@ export async function stream(request: IncomingMessage, client: Socket, head: Buf
       await relay(answered.response, response, command, asked)
       return
     }
-    const decoder = streamDecoder(answered.upgraded, asked.info, asked.query.getAll('ports'), command)
+    const decoder = streamDecoder(answered.upgraded, asked, command)
     response.detachSocket(client)
     streaming = true
     client.write(headOf(answered.upgraded))
