@@ -60,6 +60,8 @@ export async function startPostgres(scope: Scope, options: PostgresOptions = {})
   }
   const query: PostgresServer['query'] = async (text, values, database = 'postgres') => {
     const client = new pg.Client({ host: '127.0.0.1', port, ...SUPERUSER, database })
+    // A server that is stopped in the middle says so here as well as to who waits.
+    client.on('error', () => {})
     await client.connect()
     try {
       return await client.query(text, values)
