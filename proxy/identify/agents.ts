@@ -33,11 +33,14 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 export class Agents {
   readonly #agents: readonly AgentConfig[]
   readonly #attestation: Attestation | undefined
+  /** SHA-256 of the shared tokens. */
+  readonly #digests = new Map<AgentConfig, Buffer>()
   readonly #secrets = new Map<string, Promise<ScramSecret>>()
 
   constructor(access: AccessConfig, attestation?: Attestation) {
     this.#agents = access.agents
     this.#attestation = attestation
+    for (const agent of access.agents) if (agent.token !== undefined) this.#digests.set(agent, digest(agent.token))
   }
 
   /** Whether an agent may prove itself by the pod that calls. */
@@ -84,7 +87,10 @@ export class Agents {
     const candidates = agent ? [agent] : this.#agents
     const hashed = digest(presented)
     // Every agent is compared, each in constant time: how long it takes says nothing.
-    const matching = candidates.filter(({ token }) => token !== undefined && timingSafeEqual(digest(token), hashed))
+    const matching = candidates.filter((candidate) => {
+      const own = this.#digests.get(candidate)
+      return own !== undefined && timingSafeEqual(own, hashed)
+    })
     const [found] = matching
     if (matching.length > 1) return { refusal: 'the token is that of more than one agent' }
     if (found) return tokenIdentity(found.name)

@@ -3,9 +3,17 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { PresentedCertificate } from './agents.ts'
 
+/** The handshake says it once; requests ask many times. */
+const known = new WeakMap<Socket, PresentedCertificate | undefined>()
+
 /** Undefined where it showed none. */
 export function presentedCertificate(socket: Socket): PresentedCertificate | undefined {
   if (!(socket instanceof TLSSocket)) return undefined
+  if (!known.has(socket)) known.set(socket, presented(socket))
+  return known.get(socket)
+}
+
+function presented(socket: TLSSocket): PresentedCertificate | undefined {
   const certificate = socket.getPeerCertificate()
   if (Object.keys(certificate).length === 0) return undefined
   const name = certificate.subject?.CN

@@ -65,10 +65,13 @@ export function commandOf({ method, path, query, info, userAgent }: Asked, body:
 }
 
 function resourceAttributes({ group, version, resource, subresource, namespace, name }: RequestInfo): Record<string, string> {
-  const named = { group, version, resource, subresource, namespace, name }
-  return Object.fromEntries(
-    Object.entries(named).flatMap(([key, value]) => (value === '' && key !== 'group' ? [] : [[`agentaccess.kubernetes.${key}`, value]])),
-  )
+  const attributes: Record<string, string> = { 'agentaccess.kubernetes.group': group }
+  if (version !== '') attributes['agentaccess.kubernetes.version'] = version
+  attributes['agentaccess.kubernetes.resource'] = resource
+  if (subresource !== '') attributes['agentaccess.kubernetes.subresource'] = subresource
+  if (namespace !== '') attributes['agentaccess.kubernetes.namespace'] = namespace
+  if (name !== '') attributes['agentaccess.kubernetes.name'] = name
+  return attributes
 }
 
 function streamAttributes(verb: string, query: URLSearchParams): Record<string, unknown> {

@@ -6,10 +6,9 @@ import type { ResultFields } from '../../record/session-record.ts'
 import type { Activity } from '../../activity.ts'
 import { NO_BODY, readBody } from './body.ts'
 import { commandOf, type Asked } from './command.ts'
-import { keptAnswer } from './kept-answer.ts'
-import { ResponseReader } from './response-reader.ts'
+import { relay } from './relay.ts'
 import { Refused, statusBody, type Refusal } from './status.ts'
-import { responseHeaders, type OnBehalf, type Upstream } from './upstream.ts'
+import type { OnBehalf, Upstream } from './upstream.ts'
 
 export interface ExchangeOptions {
   session: Session
@@ -219,51 +218,6 @@ function answered(sent: ReturnType<Upstream['request']>): Promise<IncomingMessag
     sent.once('response', resolve)
     sent.once('error', reject)
     sent.on('information', () => {})
-  })
-}
-
-/** Passes an answer on as it comes; the last of it goes once the result is in the log. */
-export async function relay(from: IncomingMessage, to: ServerResponse, running: Running, asked: Asked): Promise<void> {
-  const { info, method } = asked
-  const code = from.statusCode ?? 502
-  running.code = code
-  const verb = info.verb
-  const reader = new ResponseReader(code, from.headers['content-type'] ?? '', verb === 'list')
-  const kept = keptAnswer(running, asked)
-  running.beforeEnd = () => kept?.record()
-  to.writeHead(code, from.statusMessage, responseHeaders(from.rawHeaders).flat())
-  // A watch has an answer before it has an event.
-  to.flushHeaders()
-  for await (const chunk of from as AsyncIterable<Buffer>) {
-    reader.add(chunk)
-    kept?.add(chunk)
-    if (to.destroyed) return
-    if (method !== 'HEAD' && !to.write(chunk)) await drained(to)
-  }
-  const { items, reason, message } = reader.said()
-  running.ends({
-    status: code >= 400 ? 'error' : 'ok',
-    rows: items,
-    attributes: {
-      'http.response.status_code': code,
-      'http.response.body.size': reader.bytes,
-      ...(items === undefined ? {} : { 'db.response.returned_rows': items }),
-      ...(code < 400 ? {} : { 'error.type': reason ?? String(code) }),
-      ...(message === undefined ? {} : { 'agentaccess.error.message': message }),
-    },
-  })
-  await recorded(running.session)
-  to.addTrailers(Object.entries(from.trailers).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as [string, string]])))
-  to.end()
-}
-
-function drained(to: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const settle = () => {
-      to.off('drain', settle).off('close', settle)
-      resolve()
-    }
-    to.on('drain', settle).on('close', settle)
   })
 }
 

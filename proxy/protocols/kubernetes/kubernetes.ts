@@ -35,6 +35,8 @@ export class KubernetesProtocol implements Protocol {
   /** What is called once a connection has said what it wants. */
   readonly #asked = new WeakMap<Socket, () => void>()
   readonly #upstreams = new Map<string, Upstream>()
+  /** By what a target is, since one that is compiled anew is another object. */
+  readonly #targetKeys = new WeakMap<KubernetesTarget, string>()
 
   constructor() {
     this.#server = createServer({
@@ -190,7 +192,8 @@ export class KubernetesProtocol implements Protocol {
 
   /** Connections are shared by all that use the same target in the same way. */
   #upstream(target: KubernetesTarget, access: Access): Upstream {
-    const key = JSON.stringify(target)
+    let key = this.#targetKeys.get(target)
+    if (key === undefined) this.#targetKeys.set(target, (key = JSON.stringify(target)))
     let upstream = this.#upstreams.get(key)
     if (!upstream) {
       upstream = new Upstream(target, access.tokens)

@@ -58,7 +58,7 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
 }
 
 /** As the API server reads a boolean of a query: anything but these is true. */
-const isTrue = (value: string | null): boolean => value !== null && value !== '0' && value.toLowerCase() !== 'false'
+export const isTrue = (value: string | null): boolean => value !== null && value !== '0' && value.toLowerCase() !== 'false'
 
 /** Subresources that open a stream into a pod: by whatever method, they do something. */
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward', 'proxy'])

@@ -4,7 +4,7 @@ import { Channels } from './channels.ts'
 import type { Asked } from './command.ts'
 import type { Running } from './exchange.ts'
 import { PortChannels } from './port-channels.ts'
-import { commandVerb, type RequestInfo } from './request-info.ts'
+import { commandVerb, isTrue, type RequestInfo } from './request-info.ts'
 import { SpdyDecoder, type Side } from './spdy.ts'
 import { SpdyStreams } from './spdy-streams.ts'
 import { Refused } from './status.ts'
@@ -56,16 +56,13 @@ const listed = (value: string | string[] | undefined): string[] =>
 export function streamDecoder(answer: IncomingMessage, { info, query }: Asked, running: Running): StreamDecoder {
   const { headers } = answer
   const forwards = commandVerb(info) === 'portforward'
-  const kinds = () => (forwards ? new PortChannels(query.getAll('ports')) : new Channels(running, isTerminal(query.get('tty'))))
+  const kinds = () => (forwards ? new PortChannels(query.getAll('ports')) : new Channels(running, isTrue(query.get('tty'))))
   if (headers.upgrade?.toLowerCase() === 'spdy/3.1') return new SpdyDecoder(new SpdyStreams(kinds()))
   const chosen = headers['sec-websocket-protocol']
   if (forwards && chosen === TUNNEL) return new TunnelDecoder(new SpdyDecoder(new SpdyStreams(kinds())))
   if (chosen !== undefined && CHANNELS.includes(chosen)) return new ChannelDecoder(kinds())
   throw new Refused({ code: 502, reason: 'BadGateway', message: `the API server has chosen the stream protocol ${chosen ?? '(none)'}, which was not offered` })
 }
-
-/** As the API server reads a boolean in a query. */
-const isTerminal = (tty: string | null): boolean => tty !== null && !['false', '0'].includes(tty.toLowerCase())
 
 /** Messages whose first byte says of which channel they are. */
 export interface ChannelSink {

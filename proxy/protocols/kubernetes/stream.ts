@@ -2,7 +2,8 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { v4 as uuidv4 } from 'uuid'
-import { admit, refusalOf, refuse, relay, type ExchangeOptions, type Running } from './exchange.ts'
+import { admit, refusalOf, refuse, type ExchangeOptions, type Running } from './exchange.ts'
+import { relay } from './relay.ts'
 import { streamDecoder, upgradeHeaders, type StreamDecoder } from './stream-decoders.ts'
 import { HOP_BY_HOP } from './upstream.ts'
 

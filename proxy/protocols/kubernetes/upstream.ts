@@ -37,6 +37,13 @@ export interface OnBehalf {
   task: string
 }
 
+/** Node's own name of a connection is made of certificates and keys, for each request anew; here all go to one place. */
+class AgentOfOneTarget extends Agent {
+  override getName(): string {
+    return 'target'
+  }
+}
+
 export class Upstream {
   readonly #target: KubernetesTarget
   readonly #tokens: InjectedTokens | undefined
@@ -46,7 +53,7 @@ export class Upstream {
     this.#target = target
     this.#tokens = tokens
     const { ca, credentials, serverName } = target
-    this.#agent = new Agent({
+    this.#agent = new AgentOfOneTarget({
       keepAlive: true,
       maxFreeSockets: KEPT_CONNECTIONS,
       ALPNProtocols: ['http/1.1'],
@@ -84,13 +91,11 @@ export class Upstream {
     const { host, port, path: prefix } = this.#target
     const request = httpsRequest({ agent: this.#agent, host, port, method, path: prefix + path, headers })
     request.setNoDelay(true)
-    const timer = setTimeout(() => request.destroy(new Error(`no connection to ${host}:${port} within ${CONNECT_MS / 1000} s`)), CONNECT_MS)
     request.once('socket', (socket) => {
-      const connected = () => clearTimeout(timer)
-      if (socket.connecting) socket.once('secureConnect', connected)
-      else connected()
+      if (!socket.connecting) return
+      const timer = setTimeout(() => request.destroy(new Error(`no connection to ${host}:${port} within ${CONNECT_MS / 1000} s`)), CONNECT_MS)
+      for (const over of ['secureConnect', 'close']) socket.once(over, () => clearTimeout(timer))
     })
-    request.once('close', () => clearTimeout(timer))
     return request
   }
 }
