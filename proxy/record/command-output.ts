@@ -1,4 +1,5 @@
 // What a command says and is told while it runs, as pieces in the record: redacted across their borders, up to a cap where there is one.
+import { isUtf8 } from 'node:buffer'
 import type { Attributes, SessionRecord, Stream } from './session-record.ts'
 
 /** UTF-16 units of what came before that a match may begin in. */
@@ -42,11 +43,27 @@ export class CommandOutput {
   }
 
   #piece(stream: Stream, offsetMs: number, piece: Buffer): void {
-    const text = piece.toString('utf8')
+    // Byte for byte, where it is no text: nothing is lost of an archive, and bad UTF-8 is slow to decode.
+    const encoding = isUtf8(withoutCutCharacters(piece)) ? 'utf8' : 'latin1'
+    const text = piece.toString(encoding)
     const before = this.#before[stream]
     const redacted = this.#record.redactor.redactAfter(before, text)
     this.#before[stream] = text.length < CONTEXT ? (before + text).slice(-CONTEXT) : text.slice(-CONTEXT)
-    // As it was, where there is nothing to take out: it need not be text.
-    this.#record.output(this.#command, stream, offsetMs, redacted === text ? piece : Buffer.from(redacted))
+    // As it was, where there is nothing to take out.
+    this.#record.output(this.#command, stream, offsetMs, redacted === text ? piece : Buffer.from(redacted, encoding))
   }
+}
+
+/** A piece may begin and end within a character (RFC 3629: 10xxxxxx goes on, 11xxxxxx begins). */
+function withoutCutCharacters(piece: Buffer): Buffer {
+  let [from, to] = [0, piece.length]
+  while (from < Math.min(3, to) && (piece[from]! & 0xc0) === 0x80) from++
+  for (let back = 1; back <= 3 && to - back >= from; back++) {
+    const byte = piece[to - back]!
+    if ((byte & 0xc0) === 0x80) continue
+    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1
+    if (length > back) to -= back
+    break
+  }
+  return piece.subarray(from, to)
 }

@@ -48,6 +48,16 @@ describe('the output of a command', () => {
     assert.deepEqual(recorded(), ['x card-12', '345678 is no card', '34', '[REDACTED], and on', 'postgres://app:hun', '[REDACTED]@db'])
   })
 
+  test('is redacted in what is no text, too, and nothing else of it changes; characters may be cut', () => {
+    const { output, recorded } = outputOf(['card-\\d+', 'süß'])
+    const binary = Buffer.concat([Buffer.from([0xff, 0x00, 0x80]), Buffer.from('card-12'), Buffer.from([0xfe, 0xc3, 0x28])])
+    output.add('out', 0, binary)
+    const cut = Buffer.from('ä süß ö')
+    output.add('in', 0, cut.subarray(1, -1))
+    assert.deepEqual(recorded().slice(0, 1), ['\xff\x00\x80[REDACTED]\xfe\xc3\x28'])
+    assert.match(Buffer.from(recorded()[1]!, 'latin1').toString('utf8'), /^. \[REDACTED\] .$/)
+  })
+
   test('a large piece is searched in parts that overlap', () => {
     const { output, recorded } = outputOf(['card-\\d{8}'])
     const card = 'card-12345678'
