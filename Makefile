@@ -63,9 +63,10 @@ generate-catalog: node_modules/.setup ## The list of pg_catalog's functions, fro
 verify: node_modules/.setup ## Is what is generated fresh?
 	$(NODE) scripts/generate.ts --check
 
-bench: node_modules/.setup ## Speed, as ratios to a direct connection and to PgBouncer, in one run
+bench: setup ## Speed, as ratios to a direct connection and to peers, in one run; the last part on a real Kubernetes, as for make e2e
 	$(NODE) e2e/bench/bench.ts
 	$(NODE) e2e/bench/kubernetes.ts
+	$(NODE) e2e/cluster/run.ts $(NODE) e2e/bench/exec.ts
 
 soak: setup ## The long form of the random tests
 	SOAK=1 $(NODE) --test $(UNIT_TESTS)
