@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { DirectoryStore, findSessions, readEvents, type Event } from '@agentaccess/recording'
 import { makeAuthority } from './certificates.ts'
+import { Issuer } from './issuer.ts'
 import { kubeconfigText, kubectlProgram, startKubeApiServer, type KubeApiServer } from './kube-apiserver.ts'
 import { freePort } from './postgres.ts'
 import { Scope, type Finished } from './scope.ts'
@@ -144,6 +145,7 @@ describe('the Kubernetes protocol', { timeout: 900_000 }, () => {
   const scope = new Scope('kubernetes')
   let api: KubeApiServer
   let serve: ServeProcess
+  let issuer: Issuer
   const evidence = join(scope.folder, 'evidence')
   const ports = new Map<string, number>()
   const certificate = (name: string) => join(scope.folder, `robot.${name}`)
@@ -155,11 +157,15 @@ spec:
   agents:
     - {name: claude, token: {secretRef: {name: tokens, key: claude}}}
     - {name: robot, clientCertificate: {commonName: robot}}
+    - {name: cursor, oidc: {issuer: "${issuer.url}", audience: agentaccess, subject: "repo:acme/*"}}
 ${spec}
 ---
 `
   before(async () => {
     api = await startKubeApiServer(scope)
+    const authority = await makeAuthority('agents')
+    issuer = new Issuer(await authority.issue('issuer', '127.0.0.1'))
+    await issuer.start()
     for (const namespace of ['direct', 'through']) await api.admin('create', 'namespace', namespace)
     for (const [name, object] of Object.entries(OBJECTS)) writeFileSync(join(scope.folder, `${name}.json`), JSON.stringify(object))
     const target = 'target: {kubernetes: {credentials: {secretRef: {name: kube}}'
@@ -187,13 +193,16 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     const file = join(scope.folder, 'accesses.yaml')
     writeFileSync(file, text)
     for (const name of ['cluster', 'judged', 'impersonated', 'full']) ports.set(name, await freePort())
-    const authority = await makeAuthority('agents')
     const { cert, key } = await authority.issue('robot')
     for (const [name, pem] of Object.entries({ ca: authority.cert, cert, key })) writeFileSync(certificate(name), pem)
+    process.env.NODE_EXTRA_CA_CERTS = certificate('ca')
     const given = [...ports].flatMap(([name, port]) => ['--port', `${name}=${port}`])
     serve = await startServe(scope, file, evidence, ['--client-ca', certificate('ca'), ...given])
   })
-  after(() => scope.close())
+  after(async () => {
+    issuer.stop()
+    await scope.close()
+  })
 
   const portOf = (access: string) => ports.get(access)!
 
@@ -329,6 +338,8 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     const whoami = async (user: object) => kubectl(kubeconfig('impersonated', user), 'auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username}')
     assert.equal((await whoami({ token: TOKEN })).stdout, 'agent:claude')
     assert.equal((await whoami({ 'client-certificate': certificate('cert'), 'client-key': certificate('key') })).stdout, 'agent:robot')
+    assert.equal((await whoami({ token: await issuer.token() })).stdout, 'agent:cursor')
+    assert.match((await whoami({ token: await issuer.token({ sub: 'repo:other/x' }) })).stderr, /Unauthorized|provide credentials|logged in/)
     assert.match((await whoami({ token: 'another-token' })).stderr, /Unauthorized|provide credentials|logged in/)
     // Without credentials kubectl asks for a name, and there is nobody to tell it.
     assert.match((await whoami({})).stderr, /EOF/)
@@ -405,6 +416,21 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
       return own.length === 2 && own.every((events) => events.some(({ kind }) => kind === 'session.ended')) && own
     })
     for (const events of ended) assert.equal(commands(events).length, 1)
+  })
+
+  test('a session ends with the token that it was proven by, and what is under way in it', async () => {
+    const token = await issuer.token({ exp: '4s' })
+    const { stdout } = await kubectl(kubeconfig('cluster', { token }, '/tasks/SHORT-1'), 'get', 'configmaps', '-n', 'through', '-w', '-o', 'name')
+    assert.match(stdout, /configmap/)
+    const events = await eventually(async () => {
+      const own = (await sessions('cluster')).find(([start]) => start?.kind === 'session.started' && start.attributes['agentaccess.task'] === 'SHORT-1')
+      return own?.some(({ kind }) => kind === 'session.ended') && own
+    })
+    const ended = events.find((event) => event.kind === 'session.ended')
+    assert.ok(ended?.kind === 'session.ended' && ended.by === 'policy', JSON.stringify(ended))
+    const watch = events.find((event) => event.kind === 'command' && String(event.attributes['agentaccess.command.text']).startsWith('watch '))
+    const result = events.find((event) => event.kind === 'result' && event.command === watch?.seq)
+    assert.ok(result?.kind === 'result' && result.status === 'cancelled', JSON.stringify(result))
   })
 
   /** Writes bytes as they are, and returns what comes back. */

@@ -1,11 +1,9 @@
 // Agents that an OpenID Connect issuer vouches for: a real issuer's two documents, over HTTP, and tokens that it signs.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createServer, type Server } from 'node:http'
 import { after, before, describe, test } from 'node:test'
-import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose'
 import pg from 'pg'
 import { makeRole, startHarness, type Harness } from './harness.ts'
+import { Issuer } from './issuer.ts'
 import { startPostgres, type PostgresServer } from './postgres.ts'
 import { Scope } from './scope.ts'
 
@@ -13,50 +11,6 @@ const scope = new Scope('oidc')
 let server: PostgresServer
 let issuer: Issuer
 let harness: Harness
-
-class Issuer {
-  readonly #server: Server
-  readonly #keys: JWK[] = []
-  #sign: CryptoKey | undefined
-  #kid = 0
-  url = ''
-
-  constructor() {
-    this.#server = createServer((request, response) => {
-      const body = request.url === '/keys' ? { keys: this.#keys } : { issuer: this.url, jwks_uri: `${this.url}/keys` }
-      response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
-    })
-  }
-
-  async start(): Promise<void> {
-    this.#server.listen(0, '127.0.0.1')
-    await once(this.#server, 'listening')
-    this.url = `http://127.0.0.1:${(this.#server.address() as { port: number }).port}`
-    await this.rotate()
-  }
-
-  /** A new key; what the old one signed stays good, as long as it is published. */
-  async rotate(): Promise<void> {
-    const { publicKey, privateKey } = await generateKeyPair('ES256')
-    this.#keys.push({ ...(await exportJWK(publicKey)), kid: String(++this.#kid), alg: 'ES256' })
-    this.#sign = privateKey
-  }
-
-  token(claims: { sub?: string; aud?: string; exp?: string | number; iss?: string } = {}): Promise<string> {
-    const { sub = 'repo:acme/shop:main', aud = 'agentaccess', exp = '5m', iss = this.url } = claims
-    return new SignJWT({ sub })
-      .setProtectedHeader({ alg: 'ES256', kid: String(this.#kid) })
-      .setIssuer(iss)
-      .setAudience(aud)
-      .setExpirationTime(exp)
-      .sign(this.#sign!)
-  }
-
-  stop(): void {
-    this.#server.closeAllConnections()
-    this.#server.close()
-  }
-}
 
 async function connected(password: string, user = 'cursor'): Promise<pg.Client> {
   const client = new pg.Client({ host: '127.0.0.1', port: harness.port, user, password, database: 'orders' })

@@ -28,6 +28,6 @@ describe('on a cluster', { timeout: 1_500_000 }, () => {
   describe('outside', () => outside())
   describe('faults', () => faults(installed))
   // Behind what reads all evidence again and again: streams are large.
-  describe('kubernetes', () => kubernetes())
+  describe('kubernetes', () => kubernetes(installed))
   describe('lifecycle', () => lifecycle(installed))
 })

@@ -1,10 +1,10 @@
 // An access to this cluster's own API server: kubectl through the proxy, as a ServiceAccount that RBAC holds, with streams into pods.
 import assert from 'node:assert/strict'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { agentAccess, agentPod, condition } from '../installation.ts'
+import { agentAccess, agentPod, condition, type Installation } from '../installation.ts'
 import { CLIENT_IMAGE } from '../images.ts'
 import { apply, eventually, get, kubectl, run, type Ran } from '../kubectl.ts'
 import { kubectlAgentaccess, sessionWith, startOf } from '../sessions-in-bucket.ts'
@@ -54,7 +54,7 @@ for i in range(2):
     c, _ = s.accept(); c.sendall(b'got ' + c.recv(100)); c.close()
 `
 
-export function kubernetes(): void {
+export function kubernetes(installed: () => Installation): void {
   const folder = mkdtempSync(join(tmpdir(), 'agentaccess-kubectl-'))
   const config = join(folder, 'config')
   /** kubectl through the proxy. */
@@ -66,11 +66,12 @@ export function kubernetes(): void {
   }
 
   test('a kubeconfig for an access; the cluster decides what its ServiceAccount may, the proxy what the agent may', async () => {
-    const [pods, into] = [
+    const rights = [
       { apiGroups: [''], resources: ['pods', 'pods/log'], verbs: ['get', 'list', 'watch', 'delete'] },
-      ['pods/exec', 'pods/attach', 'pods/portforward'],
+      { apiGroups: [''], resources: ['pods/exec', 'pods/attach', 'pods/portforward'], verbs: ['create', 'get'] },
+      { apiGroups: [''], resources: ['pods/ephemeralcontainers'], verbs: ['patch', 'update'] },
     ]
-    await apply(...rbac('deployer', [pods, { apiGroups: [''], resources: into, verbs: ['create', 'get'] }]), workload)
+    await apply(...rbac('deployer', rights), workload)
     await apply(
       agentAccess('cluster', 'shop', { target: { kubernetes: { serviceAccount: { name: 'deployer' }, sessionIdle: '2s' } }, policy: { rules: RULES } }),
     )
@@ -174,6 +175,63 @@ export function kubernetes(): void {
     const events = await sessionWith('sleep 62')
     const last = events.findLast((event) => event.kind === 'result' && event.attributes?.['http.response.status_code'] === 101)
     assert.ok(last?.kind === 'result' && last.status !== 'ok', JSON.stringify(last))
+  })
+
+  test('debug: a container beside the others is a command of its own, and what is said to it a stream', async () => {
+    const { stdout, stderr } = await sh(
+      `echo in-the-debugger | timeout 60 $K debug web -i --image=${CLIENT_IMAGE} --image-pull-policy=Never --profile=restricted -q -- cat`,
+    )
+    assert.equal(stdout, 'in-the-debugger\n', stderr)
+    const events = await sessionWith(Buffer.from('in-the-debugger\n').toString('base64'))
+    const verbs = new Set(events.flatMap((event) => (event.kind === 'command' ? [String(event.attributes['agentaccess.command.text']).split(' ')[0]] : [])))
+    assert.ok(verbs.has('debug') && verbs.has('attach'), [...verbs].join(' '))
+  })
+
+  test('a hundred million bytes of input, and of output: each comes whole, and is recorded, output up to its cap', async () => {
+    const size = 100_000_000
+    const { stdout, stderr } = await sh(
+      `head -c ${size} /dev/zero | $K exec -i web -- sh -c 'wc -c; echo large-input'; $K exec web -- head -c ${size} /dev/zero | wc -c`,
+    )
+    assert.equal(stdout, `${size}\nlarge-input\n${size}\n`, stderr)
+    const events = await sessionWith('large-input', 120)
+    const recorded = (stream: 'in' | 'out') => {
+      const of = events.find((event) => event.kind === 'result' && event.attributes?.[`agentaccess.stream.${stream}.bytes`] === size)
+      assert.ok(of?.kind === 'result', `a result with ${size} bytes ${stream}`)
+      return events.reduce(
+        (sum, event) =>
+          sum + (event.kind === 'output' && event.command === of.command && event.stream === stream ? Buffer.from(event.data, 'base64').length : 0),
+        0,
+      )
+    }
+    assert.equal(recorded('in'), size)
+    assert.equal(recorded('out'), 1024 * 1024)
+    assert.ok(events.some(({ kind }) => kind === 'output.capped'))
+  })
+
+  test('a stream whose record has no room any more ends: nothing got into the pod that is not in the record', async () => {
+    const { bucket } = installed()
+    const tiny = { target: { kubernetes: { serviceAccount: { name: 'deployer' }, sessionIdle: '2s' } }, recording: { spoolQuota: '2Mi' } }
+    await apply(agentAccess('tiny', 'shop', tiny))
+    await condition('tiny', 'shop', 'Ready', 'True')
+    const { clusterIP } = (await get<{ spec: { clusterIP: string } }>('service', 'tiny-agentaccess', '-n', 'shop')).spec
+    const named = JSON.parse(readFileSync(config, 'utf8')) as { clusters: { cluster: Record<string, string> }[] }
+    Object.assign(named.clusters[0]!.cluster, { server: `https://${clusterIP}`, 'tls-server-name': 'tiny-agentaccess.shop.svc' })
+    const own = join(folder, 'tiny')
+    writeFileSync(own, JSON.stringify(named))
+    const exec = (script: string) => `kubectl --kubeconfig ${own} --cache-dir ${join(folder, 'cache')} -n shop exec -i web -- sh -c '${script}'`
+    await eventually('an exec', async () => (await run('bash', ['-c', exec('echo reached')])).stdout === 'reached\n')
+    await bucket.stop()
+    const filled = await run('bash', ['-c', `head -c 20000000 /dev/urandom | ${exec('cat > /tmp/filled')}`])
+    assert.notEqual(filled.code, 0)
+    const refused = await run('bash', ['-c', exec('echo not reached')])
+    assert.match(refused.stderr, /can't be recorded, so it is not let through/)
+    await bucket.start()
+    const got = Number(await kubectl('exec', 'web', '-n', 'shop', '--', 'sh', '-c', 'wc -c < /tmp/filled'))
+    const events = await sessionWith('cat > /tmp/filled', 90)
+    const recorded = events.reduce((sum, event) => sum + (event.kind === 'output' && event.stream === 'in' ? Buffer.from(event.data, 'base64').length : 0), 0)
+    assert.ok(got > 0 && got <= recorded && recorded < 20_000_000, `${got} in the pod, ${recorded} in the record`)
+    assert.match(JSON.stringify(events.filter(({ kind }) => kind === 'result')), /can't be recorded any more/)
+    await kubectl('delete', 'agentaccess', 'tiny', '-n', 'shop', '--timeout=60s')
   })
 
   test('a pod is known by its address, and needs nothing but the URL', async () => {

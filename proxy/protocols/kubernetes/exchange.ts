@@ -57,14 +57,14 @@ export class Running {
 
   /** The agent has gone before it had all of the answer: enough of a watch, or a change of which it can't know whether it was made. */
   left(): void {
-    const why = { 'agentaccess.error.message': 'the client closed the connection' }
-    if (this.code === undefined) this.cut(why['agentaccess.error.message'])
-    else this.ends({ status: 'cancelled', attributes: { 'http.response.status_code': this.code, ...why } })
+    this.cut('the client closed the connection')
   }
 
-  /** It ends without an answer. */
+  /** It ends before its answer does; what that was, is known once it has begun. */
   cut(why: string): void {
-    this.ends({ status: this.forwarded ? 'outcome unknown' : 'not executed', attributes: { 'agentaccess.error.message': why } })
+    const { code, forwarded } = this
+    const status = code !== undefined ? 'cancelled' : forwarded ? 'outcome unknown' : 'not executed'
+    this.ends({ status, attributes: { ...(code === undefined ? {} : { 'http.response.status_code': code }), 'agentaccess.error.message': why } })
   }
 }
 
