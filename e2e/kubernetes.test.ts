@@ -494,12 +494,27 @@ stringData: {kubeconfig: '${api.kubeconfig}'}
     const chunked = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
     const post = (name: string) => head('/api/v1/namespaces/through/configmaps', 'Content-Type: application/json', name).replace('GET', 'POST')
     assert.match(await raw('cluster', post('Transfer-Encoding: chunked') + chunked), /^HTTP\/1\.1 201 /)
+    const withTrailer = body.replace('chunked', 'trailed')
+    const trailed = `${withTrailer.length.toString(16)}\r\n${withTrailer}\r\n0\r\nX-Sum: 1\r\n\r\n`
+    assert.match(await raw('cluster', post('Transfer-Encoding: chunked\r\nTrailer: X-Sum') + trailed), /^HTTP\/1\.1 201 /)
     const expected = body.replace('chunked', 'expected')
     assert.match(
       await raw('cluster', post(`Content-Length: ${expected.length}\r\nExpect: 100-continue`) + expected),
       /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 201 /,
     )
     assert.equal((await api.admin('get', 'configmap', 'chunked', 'expected', '-n', 'through', '-o', 'name')).stdout, 'configmap/chunked\nconfigmap/expected\n')
+  })
+
+  test('HTTP/1.1 is all that is offered', async () => {
+    const negotiated = (...protocols: string[]) =>
+      new Promise<string>((resolve) => {
+        const socket = connectTls({ host: '127.0.0.1', port: portOf('cluster'), rejectUnauthorized: false, ALPNProtocols: protocols })
+        socket.once('secureConnect', () => resolve(String(socket.alpnProtocol)))
+        socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+        socket.once('close', () => resolve('closed'))
+      })
+    assert.equal(await negotiated('h2', 'http/1.1'), 'http/1.1')
+    assert.match(await negotiated('h2'), /NO_APPLICATION_PROTOCOL|ECONNRESET|closed/)
   })
 
   test('a token by plain HTTP is taken on loopback only, and everything verifies', async () => {

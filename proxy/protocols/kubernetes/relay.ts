@@ -18,25 +18,29 @@ export function relay(from: IncomingMessage, to: ServerResponse, running: Runnin
     let chunks: Buffer[] = []
     let scheduled = false
     let ended = false
-    const flush = () => {
-      scheduled = false
-      // An answer may begin long before it has a first byte: a watch's does.
-      if (chunks.length === 0 && !ended) to.flushHeaders()
+    const write = () => {
       // All that came in one turn goes in one piece: each would wake the agent.
       for (const chunk of chunks) if (!to.write(chunk)) from.pause()
       chunks = []
-      if (!ended) return
-      to.addTrailers(Object.entries(from.trailers).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as [string, string]])))
-      to.end()
-      resolve()
     }
     const schedule = () => {
       if (scheduled) return
       scheduled = true
-      running.session.pass(
-        () => (to.destroyed ? resolve() : flush()),
-        (why) => reject(cannotRecord(why)),
-      )
+      setImmediate(() => {
+        scheduled = false
+        if (ended || to.destroyed) return
+        // An answer may begin long before it has a first byte: a watch's does.
+        if (chunks.length === 0) to.flushHeaders()
+        write()
+      })
+    }
+    const end = () => {
+      if (!to.destroyed) {
+        write()
+        to.addTrailers(Object.entries(from.trailers).flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as [string, string]])))
+        to.end()
+      }
+      resolve()
     }
     from.on('data', (chunk: Buffer) => {
       reader.add(chunk)
@@ -47,7 +51,7 @@ export function relay(from: IncomingMessage, to: ServerResponse, running: Runnin
     from.once('end', () => {
       ended = true
       running.ends(resultOf(code, reader))
-      schedule()
+      running.session.pass(end, (why) => reject(cannotRecord(why)))
     })
     from.once('error', reject)
     to.on('drain', () => from.resume())
