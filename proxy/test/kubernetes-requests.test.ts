@@ -94,6 +94,7 @@ describe('requests of the Kubernetes protocol', () => {
       ['PATCH', '/apis/apps/v1/namespaces/a/statefulsets/agentaccess-proxy/scale'],
       ['POST', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/eviction'],
       ['PUT', '/api/v1/namespaces/a/endpoints/orders-agentaccess'],
+      ['PATCH', '/apis/discovery.k8s.io/v1/namespaces/a/endpointslices/orders-agentaccess-x7f2k'],
       ['DELETE', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agentaccesses.agentaccess.dev'],
       ['GET', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/exec'],
       ['GET', '/api/v1/namespaces/a/pods/https:agentaccess-proxy-0:8443/proxy/state'],
@@ -110,6 +111,8 @@ describe('requests of the Kubernetes protocol', () => {
       ['GET', '/api/v1/namespaces/a/pods/agentaccess-proxy-0/log'],
       ['DELETE', '/api/v1/namespaces/a/pods?labelSelector=app%3Dx,app.kubernetes.io/managed-by%21%3Dagentaccess-operator'],
       ['GET', '/api/v1/nodes/n/proxy/metrics'],
+      ['GET', '/apis/discovery.k8s.io/v1/namespaces/a/endpointslices/orders-agentaccess-x7f2k'],
+      ['PATCH', '/apis/discovery.k8s.io/v1/namespaces/a/endpointslices/web-x7f2k'],
     ] as const)
       assert.ok(!denied(method, url), url)
   })
@@ -141,6 +144,12 @@ describe('requests of the Kubernetes protocol', () => {
     assert.equal(read('metadata: {name: a, labels: {tier: prod}}\n').labels.tier, 'prod')
     assert.ok(read('{"spec":{"volumes":[{"secret":{"secretName":"agentaccess-\\u0070roxy"}}]}}', 'application/json').namesRecorder)
     assert.ok(read('k8s\0\n\0\u0012\u0013agentaccess-access-x').namesRecorder)
+    const slice = (body: string) =>
+      readBody(Buffer.from(body), 'application/json', about('POST', '/apis/discovery.k8s.io/v1/namespaces/a/endpointslices'), true)
+    assert.ok(slice('{"metadata":{"labels":{"kubernetes.io/service-name":"orders-agentaccess"}}}').namesRecorder)
+    assert.ok(slice('[{"op":"add","path":"/metadata/labels/kubernetes.io~1service-name","value":"orders-agentaccess"}]').namesRecorder)
+    assert.ok(slice('k8s\0\n\0\u0012\u0012orders-agentaccess').namesRecorder)
+    assert.ok(!slice('{"metadata":{"labels":{"kubernetes.io/service-name":"web"}}}').namesRecorder)
     assert.ok(!read('{"spec":{"volumes":[{"configMap":{"name":"agentaccess-ca"}}]}}', 'application/json').namesRecorder)
   })
 

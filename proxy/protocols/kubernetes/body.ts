@@ -16,7 +16,7 @@ export interface Body {
   unreadable?: string
   /** It can't be read, but for name and labels. */
   opaque?: boolean
-  /** It names what only the recorder uses: its Secrets, volumes, ServiceAccount. */
+  /** It names what only the recorder uses: its Secrets, volumes, ServiceAccount; where it says where a Service leads, a Service of its own. */
   namesRecorder?: boolean
   /** Event attributes. */
   attributes: Record<string, unknown>
@@ -38,6 +38,7 @@ export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, 
   const mediaType = contentType.split(';')[0]!.trim().toLowerCase()
   // Not the API server's to read: what is sent to a pod, a Service or a node through it.
   if (info.resource === '' || info.subresource === 'proxy') return { ...NO_BODY, attributes }
+  const ofRecorder = info.resource === 'endpointslices' ? SERVICES : RECORDER
   let value: unknown
   try {
     // What it is, the API server tells from its first bytes, too.
@@ -48,7 +49,7 @@ export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, 
         name,
         labels,
         opaque: true,
-        namesRecorder: RECORDER_IN_BYTES.test(bytes.toString('latin1')),
+        namesRecorder: ofRecorder.inBytes.test(bytes.toString('latin1')),
         attributes: { ...attributes, 'agentaccess.request.kind': `${apiVersion}/${kind}` },
       }
     }
@@ -58,7 +59,7 @@ export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, 
   } catch (error) {
     return {
       ...NO_BODY,
-      namesRecorder: RECORDER_IN_BYTES.test(bytes.toString('latin1')),
+      namesRecorder: ofRecorder.inBytes.test(bytes.toString('latin1')),
       unreadable: `the body can't be read: ${error instanceof Error ? error.message : String(error)}`,
       attributes,
     }
@@ -69,7 +70,7 @@ export function readBody(bytes: Buffer, contentType: string, info: RequestInfo, 
     value,
     name: typeof metadata.name === 'string' ? metadata.name : '',
     labels: labelsOf(metadata.labels),
-    namesRecorder: namesRecorder(value),
+    namesRecorder: names(value, ofRecorder.whole),
     attributes,
   }
 }
@@ -134,13 +135,22 @@ function withoutKey(value: unknown, key: string): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, name === key ? REDACTED : withoutKey(inner, key)]))
 }
 
-/** operator/desired/names.ts: what a workload could be given to reach the recorder by. */
-const RECORDER = /^(?:agentaccess-(?:proxy|operator)(?:-.*)?|agentaccess-access-.*|spool-agentaccess-.*)$/
-const RECORDER_IN_BYTES = /agentaccess-(?:proxy|operator|access-)|spool-agentaccess-/
+/** operator/desired/names.ts: a whole string, and what is looked for where strings can't be told apart. */
+interface Names {
+  whole: RegExp
+  inBytes: RegExp
+}
+/** What a workload could be given to reach the recorder by. */
+const RECORDER: Names = {
+  whole: /^(?:agentaccess-(?:proxy|operator)(?:-.*)?|agentaccess-access-.*|spool-agentaccess-.*)$/,
+  inBytes: /agentaccess-(?:proxy|operator|access-)|spool-agentaccess-/,
+}
+/** What an EndpointSlice could be given to stand in for it. */
+const SERVICES: Names = { whole: /-agentaccess$/, inBytes: /-agentaccess/ }
 
-function namesRecorder(value: unknown): boolean {
-  if (typeof value === 'string') return RECORDER.test(value)
-  return typeof value === 'object' && value !== null && Object.values(value).some(namesRecorder)
+function names(value: unknown, what: RegExp): boolean {
+  if (typeof value === 'string') return what.test(value)
+  return typeof value === 'object' && value !== null && Object.values(value).some((item) => names(item, what))
 }
 
 function labelsOf(labels: unknown): Record<string, string> {

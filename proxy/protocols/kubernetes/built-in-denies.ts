@@ -5,6 +5,8 @@ import { commandVerb, type RequestInfo } from './request-info.ts'
 const READS: ReadonlySet<string> = new Set(['get', 'list', 'watch'])
 /** How the operator calls what it makes in a namespace: operator/desired/names.ts. */
 const OURS = /^(?:agentaccess-|spool-agentaccess-)|-agentaccess$|\.agentaccess\.dev$/
+/** The controller's for a Service of ours, by its own naming. */
+const OUR_SLICE = /-agentaccess-[^-]+$/
 /** Into these of its pods nobody may. */
 const INTO_PODS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward', 'proxy', 'debug'])
 /** What a kubelet tells of itself. Everything else of it can run commands in any pod of its node. */
@@ -14,6 +16,8 @@ const KINDS: ReadonlySet<string> = new Set([
   'pods',
   'secrets',
   'services',
+  'endpoints',
+  'endpointslices',
   'configmaps',
   'serviceaccounts',
   'persistentvolumeclaims',
@@ -42,6 +46,9 @@ function recorderIn(info: RequestInfo, query: URLSearchParams, named: boolean): 
   if (ours && subresource === 'token') return 'tokens of the recorder are not for agents'
   // By any subresource: to scale it to nothing is a change, too.
   if (ours && !READS.has(verb)) return "the recorder's own objects are not for agents to change"
+  // Whoever says where a Service leads could lead agents past the recorder.
+  if (resource === 'endpointslices' && !READS.has(verb) && (named || OUR_SLICE.test(name)))
+    return 'where a Service of the recorder leads is not for agents to change'
   // A pod with the recorder's Secret or volume is as good as the Secret; who may do what may still be asked.
   if (named && group !== 'authorization.k8s.io')
     return "the body names what is the recorder's: its Secrets, volumes and ServiceAccount are not for agents to use"
