@@ -1,5 +1,5 @@
 // One measurement each, of one way.
-import { mkdirSync, openSync, closeSync, readFileSync, readdirSync, rmSync, fdatasyncSync, writeSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, closeSync, readFileSync, readdirSync, rmSync, fdatasyncSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Scope } from '../scope.ts'
 import { build, WireClient } from '../wire-client.ts'
@@ -102,9 +102,15 @@ export function medianSync(folder: string): number {
 export async function growth(pid: number, run: () => Promise<unknown>): Promise<number> {
   const before = rssMb(pid)
   let peak = before
-  const sampler = setInterval(() => (peak = Math.max(peak, rssMb(pid))), 50)
-  await run()
-  clearInterval(sampler)
+  const sampler = setInterval(() => {
+    // Where the process is gone, `run` says so.
+    if (existsSync(`/proc/${pid}`)) peak = Math.max(peak, rssMb(pid))
+  }, 50)
+  try {
+    await run()
+  } finally {
+    clearInterval(sampler)
+  }
   return peak - before
 }
 

@@ -1,9 +1,9 @@
 // An access to this cluster's own API server: kubectl through the proxy, as a ServiceAccount that RBAC holds, with streams into pods.
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { agentAccess, agentPod, condition, type Installation } from '../installation.ts'
 import { CLIENT_IMAGE } from '../images.ts'
 import { apply, eventually, get, kubectl, run, type Ran } from '../kubectl.ts'
@@ -56,6 +56,7 @@ for i in range(2):
 
 export function kubernetes(installed: () => Installation): void {
   const folder = mkdtempSync(join(tmpdir(), 'agentaccess-kubectl-'))
+  after(() => rmSync(folder, { recursive: true, force: true }))
   const config = join(folder, 'config')
   /** kubectl through the proxy. */
   const through = (args: string[], input = ''): Promise<Ran> =>

@@ -1,6 +1,6 @@
 // The chart: tested, upgraded from the one before, and uninstalled.
 import assert from 'node:assert/strict'
-import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -23,9 +23,11 @@ export function lifecycle(installed: () => Installation): void {
     await succeed('kubectl', ['apply', '--dry-run=server', '--validate=strict', '-f', '-'], rendered)
   })
 
-  test('`helm upgrade` upgrades the CRD, too, and disturbs no session of a proxy that stays as it is', async () => {
+  test('`helm upgrade` upgrades the CRD, too, and disturbs no session of a proxy that stays as it is', async (context) => {
     const session = await openSession('claude-2', at)
-    const next = join(mkdtempSync(join(tmpdir(), 'agentaccess-chart-')), 'agentaccess')
+    const folder = mkdtempSync(join(tmpdir(), 'agentaccess-chart-'))
+    context.after(() => rmSync(folder, { recursive: true, force: true }))
+    const next = join(folder, 'agentaccess')
     cpSync(CHART, next, { recursive: true })
     const crd = join(next, 'files/agentaccess.yaml')
     writeFileSync(crd, readFileSync(crd, 'utf8').replace('shortNames: [aa]', 'shortNames: [aa, access]'))
