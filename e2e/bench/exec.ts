@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CLIENT_IMAGE } from '../cluster/images.ts'
-import { apply, kubectl, succeed } from '../cluster/kubectl.ts'
+import { apply, eventually, get, kubectl, succeed } from '../cluster/kubectl.ts'
 import { kubeconfigText } from '../kube-apiserver.ts'
 import { Scope } from '../scope.ts'
 import { startServe } from '../serve-process.ts'
@@ -23,6 +23,7 @@ const pod = {
 }
 
 try {
+  await eventually('the account of pods in a cluster that is new', () => get('serviceaccount', 'default'))
   await apply(pod)
   await kubectl('wait', '--for=condition=Ready', 'pod/bench', '--timeout=60s')
   const direct = join(scope.folder, 'direct')

@@ -179,8 +179,9 @@ export function kubernetes(installed: () => Installation): void {
   })
 
   test('debug: a container beside the others is a command of its own, and what is said to it a stream', async () => {
+    // Input waits and stays open: else kubectl itself loses the output of what has ended before it is attached.
     const { stdout, stderr } = await sh(
-      `echo in-the-debugger | timeout 60 $K debug web -i --image=${CLIENT_IMAGE} --image-pull-policy=Never --profile=restricted -q -- cat`,
+      `(sleep 3; echo in-the-debugger; sleep 2) | timeout 60 $K debug web -i --image=${CLIENT_IMAGE} --image-pull-policy=Never --profile=restricted -q -- cat`,
     )
     assert.equal(stdout, 'in-the-debugger\n', stderr)
     const events = await sessionWith(Buffer.from('in-the-debugger\n').toString('base64'))
