@@ -7,6 +7,9 @@ import { relay } from './relay.ts'
 import { streamDecoder, upgradeHeaders, type StreamDecoder } from './stream-decoders.ts'
 import { HOP_BY_HOP } from './upstream.ts'
 
+/** Bytes that have been read and not passed on. */
+const MAX_UNSENT = 1024 * 1024
+
 type Answered = { response: IncomingMessage } | { upgraded: IncomingMessage; socket: Socket; head: Buffer }
 
 /** Serves a request for an upgrade to its end. @throws Refused before it is a command */
@@ -94,7 +97,7 @@ class Streaming {
   readonly #decoder: StreamDecoder
   readonly #finished: Promise<void>
   #finish: () => void = () => {}
-  /** What of each direction is being read. */
+  /** What of each direction is being read, where that takes its time. */
   readonly #turns = new Map<Socket, Promise<void>>()
   #over = false
 
@@ -132,41 +135,55 @@ class Streaming {
 
   /** One chunk after another: what it says is recorded, then it goes. */
   #pump(from: Socket, to: Socket, read: (chunk: Buffer) => void | Promise<void>, first: Buffer): void {
-    let waiting = 0
-    this.#turns.set(from, Promise.resolve())
-    const take = (chunk: Buffer) => {
-      // A reading that takes time must not gather what comes meanwhile.
-      if (++waiting > 1) from.pause()
-      const turn = this.#turns.get(from)!.then(() => this.#pass(from, to, chunk, read))
-      this.#turns.set(
-        from,
-        turn.then(() => {
-          if (--waiting <= 1 && !to.writableNeedDrain) from.resume()
-        }),
-      )
+    let unsent = 0
+    const goOn = () => {
+      if (unsent <= MAX_UNSENT && !to.writableNeedDrain) from.resume()
     }
-    if (first.length > 0) take(first)
-    from.on('data', take)
-    to.on('drain', () => from.resume())
-    from.once('end', () => void this.#after(() => to.end()))
-  }
-
-  async #pass(from: Socket, to: Socket, chunk: Buffer, read: (chunk: Buffer) => void | Promise<void>): Promise<void> {
-    if (this.#over) return
-    try {
-      const { session } = this.#running
-      const blocked = session.blocked()
-      if (blocked !== undefined) throw new Error(`it can't be recorded any more: ${blocked}`)
-      await read(chunk)
+    const pass = (chunk: Buffer) => {
       if (this.#over) return
-      session.pass(
+      this.#running.session.pass(
         () => {
-          if (!this.#over && !to.write(chunk)) from.pause()
+          unsent -= chunk.length
+          if (this.#over) return
+          if (!to.write(chunk)) from.pause()
+          else if (from.isPaused()) goOn()
         },
         (why) => this.#end(`it can't be recorded any more: ${why}`),
       )
+    }
+    const take = (chunk: Buffer) => {
+      // Neither a reading nor a disk that takes its time must gather what comes meanwhile.
+      unsent += chunk.length
+      if (unsent > MAX_UNSENT) from.pause()
+      const before = this.#turns.get(from)
+      const reading = before ? before.then(() => this.#read(chunk, read)) : this.#read(chunk, read)
+      if (!reading) {
+        pass(chunk)
+        return
+      }
+      const turn = reading.then(() => {
+        pass(chunk)
+        if (this.#turns.get(from) === turn) this.#turns.delete(from)
+      })
+      this.#turns.set(from, turn)
+    }
+    if (first.length > 0) take(first)
+    from.on('data', take)
+    to.on('drain', goOn)
+    from.once('end', () => void this.#after(() => to.end()))
+  }
+
+  /** At once, where the decoder is. What it can't read, or what can't be recorded, ends the stream. */
+  #read(chunk: Buffer, read: (chunk: Buffer) => void | Promise<void>): Promise<void> | undefined {
+    if (this.#over) return undefined
+    const failed = (error: unknown) => this.#end(error instanceof Error ? error.message : String(error))
+    try {
+      const blocked = this.#running.session.blocked()
+      if (blocked !== undefined) throw new Error(`it can't be recorded any more: ${blocked}`)
+      return read(chunk)?.catch(failed)
     } catch (error) {
-      this.#end(error instanceof Error ? error.message : String(error))
+      failed(error)
+      return undefined
     }
   }
 
