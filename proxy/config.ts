@@ -82,7 +82,7 @@ export interface RecordingConfig {
   redact: string[]
   /** Full: what is answered is recorded, too. */
   results: 'Summary' | 'Full'
-  /** Bytes of one command's output that are recorded, where it has any and that is not a terminal's. */
+  /** Most bytes recorded of one command's output; of a terminal's, all are. */
   outputCap: number
   /** Bytes. */
   maxCommandBytes: number

@@ -27,7 +27,8 @@ try {
   await apply(pod)
   await kubectl('wait', '--for=condition=Ready', 'pod/bench', '--timeout=60s')
   const direct = join(scope.folder, 'direct')
-  writeFileSync(direct, await kubectl('config', 'view', '--raw', '--flatten', '-o', 'json'))
+  const kubeconfig = await kubectl('config', 'view', '--raw', '--flatten', '-o', 'json')
+  writeFileSync(direct, kubeconfig)
   const objects = [
     {
       apiVersion: 'agentaccess.dev/v1alpha1',
@@ -44,7 +45,7 @@ try {
       apiVersion: 'v1',
       kind: 'Secret',
       metadata: { name: 'kube', namespace: 'shop' },
-      stringData: { kubeconfig: await kubectl('config', 'view', '--raw', '--flatten', '-o', 'json') },
+      stringData: { kubeconfig },
     },
   ]
   const manifest = join(scope.folder, 'access.yaml')
